@@ -1,0 +1,112 @@
+"""From records to Markdown, and into a README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+
+
+def ratio(record: Mapping[str, Any]) -> float | None:
+    """Return how many times better fastseq is (below 1: worse), or None where nothing was compared."""
+    ours, peer = record["ours"], record["peer"]
+    if record["status"] != "measured" or ours is None or peer is None:
+        return None
+    if record["higher_is_better"]:
+        return ours / peer if peer else float("inf")
+    return peer / ours if ours else float("inf")
+
+
+def loses(record: Mapping[str, Any]) -> bool:
+    """Whether the peer is better, by more than 2 %, which no ratio here resolves."""
+    value = ratio(record)
+    return value is not None and value < 0.98
+
+
+def number(value: float, unit: str) -> str:
+    """Return a number with three digits and its unit."""
+    if unit == "s" and value < 0.1:
+        value, unit = 1000 * value, "ms"
+    if unit == "ms" and value < 0.1:
+        value, unit = 1000 * value, "µs"
+    digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{digits} {unit}".strip()
+
+
+def markdown_rows(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table of ratios; losing cases are in bold and stay where they are."""
+    lines = ["| job | fastseq | peer | | ratio | checked |", "|---|---:|---:|---|---:|---|"]
+    for record in records:
+        value = ratio(record)
+        if value is None:
+            lines.append(f"| {record['what']} | | {record['status']} | {record['name']} | | |")
+            continue
+        shown = f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 2 else f"{value:.2f}"
+        if loses(record):
+            shown = f"**{shown}**"
+        checked = record["problem"] or record["check"]
+        lines.append(
+            f"| {record['what']} | {number(record['ours'], record['unit'])} | {number(record['peer'], record['unit'])} "
+            f"| {record['name']} | {shown} | {checked} |"
+        )
+    return "\n".join(lines)
+
+
+def markdown_svd(table: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table of settings of the SVD."""
+    lines = [
+        "| truncated SVD of that matrix | seconds | neighbours kept | worst singular value |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in table:
+        error = "" if row["error"] == 0 else f"{row['error']:.0e} off"
+        lines.append(f"| {row['method']} | {row['seconds']:.1f} | {100 * row['kept']:.1f} % | {error} |")
+    return "\n".join(lines)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return all of a run as Markdown."""
+    machine = results["machine"]
+    losing = [record for record in results["records"] if loses(record)]
+    parts = [
+        f"Measured on {results['date']} by `python asv_benchmarks/compare` in one run: {machine['processor']}, "
+        f"{results['threads']} of {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
+        f"Python {machine['python']}; "
+        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+        + f". Text: {results['corpus']}. Both sides of a row ran in turn (A B A B ...) after a warm-up, with equal "
+        f"numbers of threads; times are the least of up to {results['rounds']} rounds. A ratio above 1 says how many times "
+        "better fastseq is; a ratio in bold is a case that it loses.",
+        markdown_rows(results["records"]),
+        f"Lost: {len(losing)} of {sum(ratio(r) is not None for r in results['records'])} rows."
+        + "".join(f"\n- {record['what']}, against {record['name']}" for record in losing),
+    ]
+    notes = [f"- {r['what']} ({r['name']}): {r['note']}" for r in results["records"] if r["note"]]
+    if notes:
+        parts.append("Notes:\n" + "\n".join(notes))
+    facts = [f"| {fact['fact']} | {fact['value']} |" for fact in results["facts"]]
+    if facts:
+        parts.append("\n".join(["| fastseq alone | |", "|---|---|", *facts]))
+    if results["svd"]:
+        parts.append(
+            "How many of the ten nearest words by the exact factorisation each setting keeps (mean over 1,000 words, "
+            "p = 0.5):\n\n" + markdown_svd(results["svd"])
+        )
+    if results["failed"]:
+        parts.append("Failed: " + ", ".join(results["failed"]) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def replace_between(text: str, new: str) -> str:
+    """Return ``text`` with what stands between the two markers replaced by ``new``.
+
+    Raises
+    ------
+    ValueError
+        The markers are not both there once, in their order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"expected one {BEGIN} and after it one {END}")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n{new.strip()}\n{END}{tail}"

@@ -1,0 +1,38 @@
+"""Word vectors and sequence models as Numba kernels: fast on every core, with CUDA twins, and nothing to compile.
+
+Names are loaded when they are first used, so importing the package loads neither Numba nor SciPy.
+"""
+
+from ._lazy import lazy_attributes
+from ._version import __version__
+
+_NAMES = {
+    # text
+    "Corpus": ".text.corpus:Corpus",
+    "Vocabulary": ".text.vocabulary:Vocabulary",
+    "datasets": ".text.datasets",
+    # counting and factorising
+    "CountVectors": ".models.count_vectors:CountVectors",
+    "cooccurrence": ".models.count_vectors:cooccurrence",
+    "ppmi": ".models.count_vectors:ppmi",
+    "truncated_svd": ".models.count_vectors:truncated_svd",
+    # vectors
+    "WordVectors": ".vectors.word_vectors:WordVectors",
+    # where and how it runs
+    "threads": ".parallel:threads",
+    "use_device": ".device:use_device",
+    "to_device": ".device:to_device",
+    "to_host": ".device:to_host",
+    "warmup": ".kernels.warmup:warmup",
+    # rooms
+    "errors": ".errors",
+    "io": ".io",
+    "kernels": ".kernels",
+    "metrics": ".metrics",
+    "plot": ".plot",
+    "random": ".random",
+}
+
+__all__ = ["__version__", *_NAMES]
+
+__getattr__, __dir__ = lazy_attributes(__name__, _NAMES)

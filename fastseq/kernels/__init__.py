@@ -1,0 +1,36 @@
+"""Kernels: functions over arrays and numbers, usable alone. Each runs where its arrays lie, on the CPU or with CUDA."""
+
+from .._lazy import lazy_attributes
+
+__all__ = [
+    "REGISTRY",
+    "tokenize",
+    "renumber",
+    "cooccurrence",
+    "ppmi",
+    "csr_matmul",
+    "csr_transpose",
+    "randomized_svd",
+    "nearest",
+    "nearest_mul",
+    "random_uniform",
+    "random_normal",
+]
+
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "REGISTRY": ".registry:REGISTRY",
+        "tokenize": ".text:tokenize",
+        "renumber": ".text:renumber",
+        "cooccurrence": ".cooccurrence:cooccurrence",
+        "ppmi": ".ppmi:ppmi",
+        "csr_matmul": ".sparse:csr_matmul",
+        "csr_transpose": ".sparse:csr_transpose",
+        "randomized_svd": ".svd:randomized_svd",
+        "nearest": ".nearest:nearest",
+        "nearest_mul": ".nearest:nearest_mul",
+        "random_uniform": ".random:random_uniform",
+        "random_normal": ".random:random_normal",
+    },
+)

@@ -1,0 +1,101 @@
+"""Positive pointwise mutual information on the CPU: a pass for the sums, one to count what is kept, one to fill it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from .._jit import parallel_jit
+
+# Column sums are added in this many shares, whatever the number of threads, and the shares in order: same bits always.
+_SHARES = 16
+
+
+@parallel_jit
+def _sums(
+    indptr,   # IN  int64 (n + 1,)
+    indices,  # IN  int32 (nnz,)
+    data,     # IN  int32, int64, float32 or float64 (nnz,)
+    shares,   # IN  int64 (p + 1,) rows where each share begins
+    rows,     # OUT float64 (n,)
+    columns,  # INOUT float64 (p, v) zeros; then each share's column sums
+):
+    for share in prange(columns.shape[0]):
+        own = columns[share]
+        for row in range(shares[share], shares[share + 1]):
+            total = 0.0
+            for k in range(indptr[row], indptr[row + 1]):
+                value = np.float64(data[k])
+                total += value
+                own[indices[k]] += value
+            rows[row] = total
+
+
+@parallel_jit
+def _count_kept(
+    indptr,        # IN  int64 (n + 1,)
+    indices,       # IN  int32 (nnz,)
+    data,          # IN  int32, int64, float32 or float64 (nnz,)
+    row_scale,     # IN  float64 (n,)
+    column_scale,  # IN  float64 (v,)
+    sizes,         # OUT int64 (n,)
+):
+    for row in prange(indptr.shape[0] - 1):
+        scale = row_scale[row]
+        kept = 0
+        for k in range(indptr[row], indptr[row + 1]):
+            # The logarithm is above 0 where the ratio is above 1: no logarithm is needed to count.
+            if data[k] * scale * column_scale[indices[k]] > 1.0:
+                kept += 1
+        sizes[row] = kept
+
+
+@parallel_jit
+def _fill(
+    indptr,        # IN  int64 (n + 1,)
+    indices,       # IN  int32 (nnz,)
+    data,          # IN  int32, int64, float32 or float64 (nnz,)
+    row_scale,     # IN  float64 (n,)
+    column_scale,  # IN  float64 (v,)
+    new_indptr,    # IN  int64 (n + 1,)
+    new_indices,   # OUT int32 (m,)
+    new_data,      # OUT float32 or float64 (m,)
+):
+    for row in prange(indptr.shape[0] - 1):
+        scale = row_scale[row]
+        target = new_indptr[row]
+        for k in range(indptr[row], indptr[row + 1]):
+            ratio = data[k] * scale * column_scale[indices[k]]
+            if ratio > 1.0:
+                new_indices[target] = indices[k]
+                new_data[target] = math.log(ratio)
+                target += 1
+
+
+def _inverse(values):
+    """Return 1 / values, and 0 where a value is 0 (an empty row or column)."""
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+
+
+def ppmi(indptr, indices, data, n_columns, shift, smoothing, dtype):
+    """Weigh; see the contract."""
+    n_rows = len(indptr) - 1
+    loads = np.linspace(0, indptr[-1], _SHARES + 1)
+    shares = np.searchsorted(indptr, loads).astype(np.int64)
+    shares[0], shares[-1] = 0, n_rows
+    rows = np.empty(n_rows)
+    parts = np.zeros((_SHARES, n_columns))
+    _sums(indptr, indices, data, shares, rows, parts)
+    columns = parts.sum(axis=0)
+    smoothed = np.where(columns > 0, columns, 1.0) ** smoothing * (columns > 0)
+    row_scale = _inverse(rows * shift)
+    column_scale = smoothed.sum() * _inverse(smoothed)
+    sizes = np.empty(n_rows, np.int64)
+    _count_kept(indptr, indices, data, row_scale, column_scale, sizes)
+    new_indptr = np.concatenate([[0], np.cumsum(sizes)])
+    new_indices = np.empty(new_indptr[-1], np.int32)
+    new_data = np.empty(new_indptr[-1], dtype)
+    _fill(indptr, indices, data, row_scale, column_scale, new_indptr, new_indices, new_data)
+    return new_indptr, new_indices, new_data

@@ -1,0 +1,1 @@
+"""Bodies for CUDA devices: twins of those for the CPU."""

@@ -1,0 +1,86 @@
+"""Counter-based random numbers: the same for any number of threads, in any order, on the CPU and with CUDA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ValueRangeError
+from ._boundary import as_float_dtype, check_integer, variant
+
+__all__ = ["random_normal", "random_uniform"]
+
+
+def _check(key: Any, n: int, start: int, draw: int, dtype: Any, device: str) -> tuple[np.uint64, np.dtype]:
+    check_integer(key, "key", 0, 2**64 - 1)
+    check_integer(n, "n", 0)
+    check_integer(start, "start", 0)
+    check_integer(draw, "draw", 0, 2**32 - 1)
+    if device not in ("cpu", "cuda"):
+        raise ValueRangeError(f"device is {device!r}, expected 'cpu' or 'cuda'")
+    return np.uint64(key), as_float_dtype(dtype)
+
+
+def random_uniform(
+    key: Any, n: int, start: int = 0, draw: int = 0, dtype: Any = "float32", device: str = "cpu"
+) -> Any:
+    """Return ``n`` numbers, uniform in [0, 1).
+
+    Parameters
+    ----------
+    key : uint64
+        The stream; see `fastseq.random.as_key`.
+    n : int
+        How many.
+    start : int
+        The first item: a long array can be filled piece by piece.
+    draw : int
+        Which of the numbers of each item.
+    dtype : {"float32", "float64"}
+        float32 has 24 random bits, float64 has 53.
+    device : {"cpu", "cuda"}
+        Where the result lies.
+
+    Returns
+    -------
+    (n,) array
+        ``floor(bits / 2**11) / 2**53`` with ``bits = mix(mix(key + item * g) + (draw + 1) * g)``, g the golden ratio's
+        64-bit constant and mix SplitMix64's finaliser (Steele, Lea, Flood, "Fast splittable pseudorandom number
+        generators", OOPSLA 2014).
+
+    Raises
+    ------
+    ValueRangeError, DTypeError
+        An argument is out of range or of the wrong type.
+    """
+    key, dtype = _check(key, n, start, draw, dtype, device)
+    return variant(device, "random").random_uniform(key, n, start, draw, dtype)
+
+
+def random_normal(
+    key: Any, n: int, start: int = 0, draw: int = 0, dtype: Any = "float32", device: str = "cpu"
+) -> Any:
+    """Return ``n`` standard normal numbers.
+
+    Parameters
+    ----------
+    key, n, start, draw, dtype, device
+        As for `random_uniform`; each draw takes two of its numbers.
+
+    Returns
+    -------
+    (n,) array
+
+    Raises
+    ------
+    ValueRangeError, DTypeError
+        An argument is out of range or of the wrong type.
+
+    Notes
+    -----
+    Items 2m and 2m + 1 are the cosine and the sine of one pair of uniform numbers (Box and Muller, "A note on the
+    generation of random normal deviates", Annals of Mathematical Statistics 29, 1958).
+    """
+    key, dtype = _check(key, n, start, draw, dtype, device)
+    return variant(device, "random").random_normal(key, n, start, draw, dtype)

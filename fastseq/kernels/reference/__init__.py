@@ -1,0 +1,1 @@
+"""Oracles: NumPy in float64, written to be read. They are the specification of the kernels."""

@@ -1,0 +1,90 @@
+"""The table of kernels: tests, benchmarks, warm-up and documentation read it and nothing else.
+
+A kernel ``name`` of a family has, by convention,
+
+* its contract at ``fastseq.kernels.<family>.<name>``: documentation, checks, choice of variant;
+* its oracle at ``fastseq.kernels.reference.<family>.<name>`` (NumPy, float64) with the same parameters, and cases for
+  all of them at ``<name>_cases`` beside it;
+* its bodies at ``fastseq.kernels.cpu.<family>.<name>`` and ``fastseq.kernels.cuda.<family>.<name>``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["REGISTRY", "Case", "Kernel"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a kernel: positional arguments and options, the same for the contract and the oracle."""
+
+    label: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One entry of the table.
+
+    Parameters
+    ----------
+    name, family : str
+        See the module's text.
+    tolerance : dict
+        Largest difference from the oracle by dtype, absolute and relative together (as ``numpy.allclose`` has it);
+        integers are always compared exactly.
+    result : {"arrays", "csr", "svd"}
+        What comes back: arrays to compare one by one; a CSR matrix (indptr, indices, data) compared as a matrix, since
+        an entry at the threshold may be kept or not; or (U, s, Vt), compared by s and by the product.
+    cuda : bool
+        Whether there is a CUDA twin (only the family ``text`` has none).
+    """
+
+    name: str
+    family: str
+    tolerance: dict[str, float] = field(default_factory=lambda: {"float32": 1e-5, "float64": 1e-12})
+    result: str = "arrays"
+    cuda: bool = True
+
+    def _attribute(self, module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+    @property
+    def public(self) -> Callable[..., Any]:
+        """The contract."""
+        return self._attribute(self.family, self.name)
+
+    @property
+    def oracle(self) -> Callable[..., Any]:
+        """The specification."""
+        return self._attribute(f"reference.{self.family}", self.name)
+
+    def cases(self) -> Iterator[Case]:
+        """Yield the cases."""
+        yield from self._attribute(f"reference.{self.family}", f"{self.name}_cases")()
+
+    def body(self, device: str) -> Callable[..., Any]:
+        """Return the variant for ``device``: plain Python that allocates and launches."""
+        return self._attribute(f"{device}.{self.family}", self.name)
+
+
+_KERNELS = (
+    Kernel("tokenize", "text", {}, cuda=False),
+    Kernel("renumber", "text", {}, cuda=False),
+    Kernel("random_uniform", "random", {"float32": 6e-8, "float64": 0.0}),
+    Kernel("random_normal", "random", {"float32": 1e-6, "float64": 1e-13}),
+    Kernel("cooccurrence", "cooccurrence", {"float32": 1e-7, "float64": 1e-14}),
+    Kernel("ppmi", "ppmi", {"float32": 2e-6, "float64": 1e-12}, result="csr"),
+    Kernel("csr_matmul", "sparse", {"float32": 1e-5, "float64": 1e-12}),
+    Kernel("csr_transpose", "sparse", {"float32": 0.0, "float64": 0.0}),
+    Kernel("randomized_svd", "svd", {"float32": 2e-4, "float64": 1e-8}, result="svd"),
+    Kernel("nearest", "nearest", {"float32": 1e-5, "float64": 1e-12}),
+    Kernel("nearest_mul", "nearest", {"float32": 1e-4, "float64": 1e-12}),
+)
+
+REGISTRY: dict[str, Kernel] = {kernel.name: kernel for kernel in _KERNELS}

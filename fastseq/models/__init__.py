@@ -1,0 +1,1 @@
+"""Models: plain Python over the kernels; none of them imports Numba."""

@@ -1,0 +1,289 @@
+"""The CUDA twins against the oracles: on a GPU where there is one, else in Numba's CUDA simulator."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+
+from fastseq import device
+from fastseq.errors import DeviceError
+from fastseq.kernels import _cuda
+from fastseq.kernels.random import random_uniform
+from fastseq.kernels.registry import REGISTRY
+
+pytestmark = pytest.mark.cuda
+needs_device = pytest.mark.skipif(
+    not _cuda.available(), reason=f"{_cuda._why_not()}; NUMBA_ENABLE_CUDASIM=1 runs this in Numba's CUDA simulator"
+)
+only_simulated = pytest.mark.skipif(not _cuda.SIMULATED, reason="about the simulator (NUMBA_ENABLE_CUDASIM=1)")
+
+TWINS = [kernel for kernel in REGISTRY.values() if kernel.cuda]
+FAMILIES = sorted({kernel.family for kernel in TWINS})
+# randomized_svd is written for any array module: its only bodies are those of other families.
+WITH_BODIES = [kernel for kernel in TWINS if kernel.family != "svd"]
+
+
+def to_device(value):
+    if isinstance(value, np.ndarray):
+        # A device has the byte order of its host only.
+        return _cuda.asarray(value.astype(value.dtype.newbyteorder("=")))
+    if isinstance(value, list):
+        return _cuda.asarray(np.array(value))
+    return value
+
+
+def run(kernel, case):
+    """Call the contract with everything on the device; return a tuple of arrays."""
+    options = {name: to_device(value) for name, value in case.options.items()}
+    if "device" in inspect.signature(kernel.public).parameters:
+        options["device"] = "cuda"
+    result = kernel.public(*(to_device(value) for value in case.arguments), **options)
+    result = result if isinstance(result, tuple) else (result,)
+    for array in result:
+        assert hasattr(array, "__cuda_array_interface__"), f"{kernel.name}, {case.label}: a result left the device"
+        assert array.flags.c_contiguous, f"{kernel.name}, {case.label}: a result is not contiguous"
+    return tuple(_cuda.asnumpy(array) for array in result)
+
+
+def dense(indptr, indices, data, n_columns):
+    matrix = np.zeros((len(indptr) - 1, n_columns))
+    for row in range(len(indptr) - 1):
+        columns = indices[indptr[row] : indptr[row + 1]]
+        assert (np.diff(columns.astype(np.int64)) > 0).all(), "columns do not rise"
+        matrix[row, columns] = data[indptr[row] : indptr[row + 1]]
+    return matrix
+
+
+def check(kernel, case, result):
+    """Compare a result with the oracle at the tolerance of the table."""
+    expected = kernel.oracle(*case.arguments, **case.options)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    told = f"{kernel.name}, {case.label}"
+    floats = [array.dtype.name for array in result if array.dtype.kind == "f"]
+    tolerance = kernel.tolerance[floats[0]] if floats else 0.0
+    assert len(result) == len(expected), told
+    if kernel.result == "csr":
+        n_columns = case.arguments[3]
+        assert result[0].dtype == np.int64, told
+        assert result[1].dtype == np.int32, told
+        assert (result[2] > 0).all(), told
+        result, expected = (dense(*result, n_columns),), (dense(*expected, n_columns),)
+    elif kernel.result == "svd":
+        tolerance *= max(1.0, float(expected[1][0]))
+        result = result[1], result[0].astype(np.float64) * result[1] @ result[2]
+        expected = expected[1], expected[0] * expected[1] @ expected[2]
+    for ours, theirs in zip(result, expected):
+        assert ours.shape == theirs.shape, told
+        if ours.dtype.kind == "i":
+            np.testing.assert_array_equal(ours, theirs, err_msg=told)
+        else:
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance, err_msg=told)
+
+
+def bodies_of(family):
+    """The names of the bodies that are written in a module of ``kernels/cuda``; none for a family without one."""
+    if family == "svd":
+        return set()
+    module = importlib.import_module(f"fastseq.kernels.cuda.{family}")
+    bodies = {name: getattr(value, "body", None) for name, value in vars(module).items()}
+    return {name for name, body in bodies.items() if body and body.__module__ == module.__name__}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The names of the bodies that are launched, by module."""
+    seen = set()
+    launch = _cuda.launch
+
+    def spy(kernel, n, *arguments, **options):
+        if n > 0:
+            seen.add((kernel.body.__module__.rpartition(".")[2], kernel.body.__name__))
+        launch(kernel, n, *arguments, **options)
+
+    monkeypatch.setattr(_cuda, "launch", spy)
+    return seen
+
+
+@needs_device
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cases_of_the_table(family, launched):
+    for kernel in TWINS:
+        if kernel.family == family:
+            n_cases = 0
+            for case in kernel.cases():
+                check(kernel, case, run(kernel, case))
+                n_cases += 1
+            assert n_cases > 0, f"{kernel.name} has no case"
+    # Whole families, and those bodies of the family sparse that others use.
+    shared = {("sparse", "_sum_runs")}
+    assert {name for place, name in launched - shared if place == family} == bodies_of(family) - {"_sum_runs"}
+    if family in ("cooccurrence", "ppmi"):
+        assert shared <= launched
+    if family == "svd":
+        assert {("sparse", "_multiply"), ("sparse", "_move"), ("random", "_fill_normal_float32")} <= launched
+
+
+def test_something_is_tested():
+    assert len(TWINS) > 5
+    assert sum(len(bodies_of(family)) for family in {kernel.family for kernel in WITH_BODIES}) > 10
+
+
+@pytest.mark.parametrize("kernel", WITH_BODIES, ids=lambda kernel: kernel.name)
+def test_parameters_are_those_of_the_cpu(kernel):
+    ours = list(inspect.signature(kernel.body("cuda")).parameters)
+    assert ours
+    assert ours == list(inspect.signature(kernel.body("cpu")).parameters)
+
+
+@needs_device
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_uniform_numbers_are_those_of_the_cpu_bit_for_bit(dtype):
+    for key, n, start, draw in ((5, 300, 0, 0), (2**64 - 1, 65, 2**40 + 3, 2**32 - 1)):
+        ours = random_uniform(np.uint64(key), n, start, draw, dtype, device="cuda")
+        theirs = random_uniform(np.uint64(key), n, start, draw, dtype)
+        assert _cuda.asnumpy(ours).tobytes() == theirs.tobytes()
+
+
+def _exactly_as_on_the_cpu(kernel, case):
+    options = {name: value for name, value in case.options.items()}
+    for ours, theirs in zip(run(kernel, case), kernel.public(*case.arguments, **options), strict=True):
+        assert ours.dtype == theirs.dtype, case.label
+        np.testing.assert_array_equal(ours, theirs, err_msg=case.label)
+
+
+@needs_device
+@pytest.mark.parametrize("name", ["cooccurrence", "csr_transpose"])
+def test_result_is_that_of_the_cpu_exactly(name):
+    for case in REGISTRY[name].cases():
+        # Beyond window 40 harmonic weights are float64, which the CPU adds in the order of the text.
+        if case.options.get("window", 0) < 40:
+            _exactly_as_on_the_cpu(REGISTRY[name], case)
+
+
+@needs_device
+@pytest.mark.parametrize(("pairs", "key_bits"), [(64, 63), (1000, 63), (1 << 27, 12), (300, 12)])
+def test_counts_do_not_depend_on_how_the_text_is_cut(monkeypatch, pairs, key_bits):
+    body = importlib.import_module("fastseq.kernels.cuda.cooccurrence")
+    monkeypatch.setattr(body, "_PAIRS", pairs)
+    monkeypatch.setattr(body, "_KEY_BITS", key_bits)
+    kernel = REGISTRY["cooccurrence"]
+    cases = [case for case in kernel.cases() if case.options.get("window") == 5]
+    assert len(cases) == 6
+    for case in cases:
+        _exactly_as_on_the_cpu(kernel, case)
+
+
+@needs_device
+@pytest.mark.parametrize("n_words", [65_535, 65_536, 92_680, 92_681, 92_682])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_counts_with_many_words(n_words, symmetric):
+    # Only the last words are used. Keys of 32 bits end at 92,681 words (symmetric) and at 65,536 (one-sided).
+    rng = np.random.default_rng(0)
+    ids = (n_words - 1 - rng.integers(0, 3, 40)).astype(np.int32)
+    for weighting in ("uniform", "linear"):
+        options = {"window": 3, "weighting": weighting, "symmetric": symmetric}
+        ours = REGISTRY["cooccurrence"].public(_cuda.asarray(ids), _cuda.asarray(np.array([0, 25, 40])), n_words, **options)
+        theirs = REGISTRY["cooccurrence"].public(ids, np.array([0, 25, 40]), n_words, **options)
+        for mine, other in zip(ours, theirs):
+            np.testing.assert_array_equal(_cuda.asnumpy(mine), other)
+
+
+@needs_device
+@pytest.mark.parametrize("name", ["nearest", "nearest_mul"])
+@pytest.mark.parametrize(("scores", "shard"), [(1 << 26, 7), (500, 256), (1, 64)])
+def test_neighbours_do_not_depend_on_how_the_work_is_cut(monkeypatch, name, scores, shard):
+    kernel = REGISTRY[name]
+    cases = [case for case in kernel.cases() if case.label.startswith("float32") and case.arguments[-2].shape[0] < 310]
+    assert len(cases) > 5
+    whole = [run(kernel, case) for case in cases]
+    body = importlib.import_module("fastseq.kernels.cuda.nearest")
+    monkeypatch.setattr(body, "_SCORES", scores)
+    monkeypatch.setattr(body, "_SHARD", shard)
+    for case, expected in zip(cases, whole):
+        for ours, theirs in zip(run(kernel, case), expected):
+            assert ours.tobytes() == theirs.tobytes(), case.label
+
+
+@needs_device
+@pytest.mark.parametrize(
+    ("factor", "shift"), [(1.0, 1e-35), (1.0, 1e35), (1e-37, 1.0), (1e30, 1.0), (1e-200, 2.0), (1e200, 2.0)]
+)
+def test_ppmi_of_very_small_and_large_numbers(factor, shift):
+    dtype = np.float32 if 1e-38 < factor < 1e38 else np.float64
+    rng = np.random.default_rng(3)
+    counts = ((rng.poisson(2, (20, 20)) + np.eye(20)) * factor).astype(dtype)
+    rows, columns = np.nonzero(counts)
+    indptr = np.concatenate([[0], np.cumsum((counts > 0).sum(axis=1))])
+    case = type(next(iter(REGISTRY["ppmi"].cases())))(
+        f"{factor} {shift}", (indptr, columns.astype(np.int32), counts[rows, columns], 20), {"shift": shift}
+    )
+    check(REGISTRY["ppmi"], case, run(REGISTRY["ppmi"], case))
+
+
+@needs_device
+def test_products_of_rows_of_several_segments_and_their_sums():
+    rng = np.random.default_rng(1)
+    sparse = importlib.import_module("fastseq.kernels.cuda.sparse")
+    lengths = np.array([0, 1, 511, 512, 513, 0, 1025, 3])
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = rng.integers(0, 50, indptr[-1]).astype(np.int32)
+    data = rng.integers(-4, 5, indptr[-1]).astype(np.float64)
+    matrix = rng.integers(-4, 5, (50, 3)).astype(np.float64)
+    ours = REGISTRY["csr_matmul"].public(*(_cuda.asarray(array) for array in (indptr, indices, data, matrix)))
+    # Whole numbers, so any order gives the same sums.
+    terms = data[:, None] * matrix[indices]
+    theirs = [terms[a:b].sum(axis=0) for a, b in zip(indptr[:-1], indptr[1:])]
+    np.testing.assert_array_equal(_cuda.asnumpy(ours), theirs)
+    sums = sparse.row_sums(_cuda.asarray(indptr), _cuda.asarray(data.astype(np.int32)), np.int64)
+    expected = [data[a:b].sum() for a, b in zip(indptr[:-1], indptr[1:])]
+    np.testing.assert_array_equal(_cuda.asnumpy(_cuda.asarray(sums)), expected)
+
+
+@needs_device
+@pytest.mark.parametrize("kernel", [k for k in TWINS if k.family != "random"], ids=lambda kernel: kernel.name)
+def test_arrays_on_different_devices_are_refused(kernel):
+    case = next(case for case in kernel.cases() if not case.options.get("exclude"))
+    first = next(i for i, value in enumerate(case.arguments) if isinstance(value, np.ndarray))
+    mixed = [to_device(value) if i == first else value for i, value in enumerate(case.arguments)]
+    with pytest.raises(DeviceError, match="different devices"):
+        kernel.public(*mixed, **case.options)
+
+
+@needs_device
+def test_arrays_go_to_the_device_and_back():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
+    there = device.to_device(array, "cuda")
+    assert hasattr(there, "__cuda_array_interface__")
+    assert there.flags.c_contiguous
+    back = device.to_host(there)
+    assert type(back) is np.ndarray
+    np.testing.assert_array_equal(back, array)
+    with device.use_device("cuda"):
+        assert hasattr(device.to_device(array), "__cuda_array_interface__")
+
+
+@needs_device
+def test_running_sum():
+    for sizes in ([], [0], [3, 0, 2]):
+        ours = _cuda.running_sum(_cuda.asarray(np.array(sizes, np.int32)))
+        assert ours.dtype == np.int64
+        assert ours.tolist() == [0, *np.cumsum(sizes).tolist()]
+
+
+@only_simulated
+def test_simulated_array_says_that_it_lies_on_a_device():
+    array = _cuda.asarray(np.arange(6.0))
+    assert isinstance(array, _cuda.SimulatedArray)
+    for derived in (array[2:], array * 2, array.reshape(2, 3), array.astype(np.float32)):
+        assert hasattr(derived, "__cuda_array_interface__")
+    assert not hasattr(_cuda.asnumpy(array), "__cuda_array_interface__")
+
+
+def test_what_is_missing_is_told(monkeypatch):
+    monkeypatch.setattr(_cuda, "_why_not", lambda: "the moon is full")
+    with pytest.raises(DeviceError, match="'cuda' was asked for, but the moon is full; use device 'cpu'"):
+        _cuda.require()
+    assert not _cuda.available()
