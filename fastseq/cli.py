@@ -126,7 +126,7 @@ def _train_count(arguments: argparse.Namespace) -> None:
     from .vectors.formats import check_target
 
     # Nothing is worse than an hour of training that cannot be written down.
-    check_target(arguments.output)
+    check_target(arguments.output, arguments.dtype)
     verbose = 0 if arguments.quiet else 1
     begin = time.perf_counter()
     with threads(arguments.threads):

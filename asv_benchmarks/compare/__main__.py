@@ -22,7 +22,7 @@ from compare import rows, table  # noqa: E402
 from compare.measure import TaskError, run_task  # noqa: E402
 
 ROOT = PLACE.parent.parent
-QUICK_BYTES = 6_000_000
+QUICK_BYTES = 4_000_000
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
                         "FASTSEQ_DATA, else ../shared/data beside the checkout, else text of installed packages)")  # fmt: skip
     parser.add_argument("--glove", default=os.environ.get("FASTSEQ_GLOVE"), metavar="DIR",
                         help="folder with a built `cooccur` of Stanford's GloVe (default: FASTSEQ_GLOVE)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="of each side of a row (default: 3; slow rows do fewer)")
+    parser.add_argument("--rounds", type=int, default=None,
+                        help="of each side of a row (default: 3, quick 2; slow rows do fewer, short ones more)")  # fmt: skip
     parser.add_argument("--threads", type=int, default=len(_cores()), help="of both sides (default: all cores)")
     parser.add_argument("--dim", type=int, default=100, help="of the vectors (default: 100)")
     parser.add_argument("--only", nargs="+", default=None, metavar="ROW", choices=sorted(_names()),
@@ -134,7 +135,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         text = corpus_for(arguments, Path(scratch))
         settings = {
             **text, "glove": glove and os.path.abspath(glove), "threads": arguments.threads, "rounds": arguments.rounds,
-            "dim": arguments.dim, "min_count": 5, "quick": arguments.quick,
+            "dim": min(arguments.dim, 50) if arguments.quick else arguments.dim, "min_count": 5, "quick": arguments.quick,
         }  # fmt: skip
         for name in arguments.only or _names():
             print(f"[{time.perf_counter() - begin:5.0f} s] {name} ...", file=sys.stderr, flush=True)
@@ -170,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _task(*argv[1:])
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if arguments.rounds is None:
+        arguments.rounds = 2 if arguments.quick else 3
     if not 1 <= arguments.threads <= len(_cores()):
         parser.error(f"--threads is {arguments.threads}, expected 1 to {len(_cores())}")
     if arguments.rounds < 1 or arguments.dim < 1:

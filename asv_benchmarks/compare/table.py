@@ -75,12 +75,16 @@ def markdown(results: Mapping[str, Any]) -> str:
         f"Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + f". Text: {results['corpus']}. Both sides of a row ran in turn (A B A B ...) after a warm-up, with equal "
-        f"numbers of threads; times are the least of up to {results['rounds']} rounds. A ratio above 1 says how many times "
+        f"numbers of threads; times are the least of {results['rounds']} rounds (fewer "
+        f"for runs of minutes, more for those of milliseconds). A ratio above 1 says how many times "
         "better fastseq is; a ratio in bold is a case that it loses.",
-        markdown_rows(results["records"]),
-        f"Lost: {len(losing)} of {sum(ratio(r) is not None for r in results['records'])} rows."
-        + "".join(f"\n- {record['what']}, against {record['name']}" for record in losing),
     ]
+    if results["records"]:
+        parts.append(markdown_rows(results["records"]))
+        parts.append(
+            f"Lost: {len(losing)} of {sum(ratio(r) is not None for r in results['records'])} rows"
+            + (":\n" + "\n".join(f"- {r['what']}, against {r['name']}" for r in losing) if losing else ".")
+        )
     notes = [f"- {r['what']} ({r['name']}): {r['note']}" for r in results["records"] if r["note"]]
     if notes:
         parts.append("Notes:\n" + "\n".join(notes))

@@ -52,7 +52,7 @@ class SimulatedArray(np.ndarray):
 
 
 class _SimulatedModule:
-    """NumPy, but its functions return arrays that lie on the simulated device, as CuPy's return arrays on the device."""
+    """NumPy, but its functions return arrays of the simulated device, as CuPy's return arrays of the device."""
 
     def __init__(self, module: types.ModuleType) -> None:
         self._module = module

@@ -85,8 +85,8 @@ def nearest(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scales: A
     -----
     Rows with equal scores come in the order of their numbers, and a score does not depend on which other queries or
     rows there are, so equal rows have equal scores and results are the same for any number of threads. Rows whose
-    score is NaN or -inf are left out. Products are summed in the dtype of ``matrix``. Memory beside the result is
-    bounded (about 50 MB for small ``k``), however many queries and rows there are.
+    score is NaN or -inf are left out. Products are summed in the dtype of ``matrix``. Memory beside the
+    result and a copy of the queries is bounded (about 50 MB for small ``k``), however many queries and rows there are.
 
     The oracle is `fastseq.kernels.reference.nearest.nearest`.
 

@@ -593,7 +593,7 @@ def _make_vocabulary(
     n = len(words)
     names = words
     if options.eos is not None:
-        n_lines = int(np.count_nonzero(np.diff(offsets)))
+        n_lines = offsets.shape[0] - 1  # each ends in a mark, so none is empty
         # The first line ends after the types that it holds and before all others.
         first_line = ids[: int(offsets[1])] if n_lines else ids[:0]
         after = 2 * int(first_line.max(initial=-1)) + 1

@@ -12,7 +12,7 @@ from fastseq import device
 from fastseq.errors import DeviceError
 from fastseq.kernels import _cuda
 from fastseq.kernels.random import random_uniform
-from fastseq.kernels.registry import REGISTRY
+from fastseq.kernels.registry import REGISTRY, Case
 
 pytestmark = pytest.mark.cuda
 needs_device = pytest.mark.skipif(
@@ -148,8 +148,7 @@ def test_uniform_numbers_are_those_of_the_cpu_bit_for_bit(dtype):
 
 
 def _exactly_as_on_the_cpu(kernel, case):
-    options = {name: value for name, value in case.options.items()}
-    for ours, theirs in zip(run(kernel, case), kernel.public(*case.arguments, **options), strict=True):
+    for ours, theirs in zip(run(kernel, case), kernel.public(*case.arguments, **case.options), strict=True):
         assert ours.dtype == theirs.dtype, case.label
         np.testing.assert_array_equal(ours, theirs, err_msg=case.label)
 
@@ -185,10 +184,8 @@ def test_counts_with_many_words(n_words, symmetric):
     ids = (n_words - 1 - rng.integers(0, 3, 40)).astype(np.int32)
     for weighting in ("uniform", "linear"):
         options = {"window": 3, "weighting": weighting, "symmetric": symmetric}
-        ours = REGISTRY["cooccurrence"].public(_cuda.asarray(ids), _cuda.asarray(np.array([0, 25, 40])), n_words, **options)
-        theirs = REGISTRY["cooccurrence"].public(ids, np.array([0, 25, 40]), n_words, **options)
-        for mine, other in zip(ours, theirs):
-            np.testing.assert_array_equal(_cuda.asnumpy(mine), other)
+        case = Case(f"{n_words} {weighting}", (ids, np.array([0, 25, 40]), n_words), options)
+        _exactly_as_on_the_cpu(REGISTRY["cooccurrence"], case)
 
 
 @needs_device
@@ -217,9 +214,8 @@ def test_ppmi_of_very_small_and_large_numbers(factor, shift):
     counts = ((rng.poisson(2, (20, 20)) + np.eye(20)) * factor).astype(dtype)
     rows, columns = np.nonzero(counts)
     indptr = np.concatenate([[0], np.cumsum((counts > 0).sum(axis=1))])
-    case = type(next(iter(REGISTRY["ppmi"].cases())))(
-        f"{factor} {shift}", (indptr, columns.astype(np.int32), counts[rows, columns], 20), {"shift": shift}
-    )
+    matrix = indptr, columns.astype(np.int32), counts[rows, columns]
+    case = Case(f"counts times {factor}, shift {shift}", (*matrix, 20), {"shift": shift})
     check(REGISTRY["ppmi"], case, run(REGISTRY["ppmi"], case))
 
 

@@ -17,7 +17,7 @@ from ._bits import count_trailing_zeros
 # Rows are counted in waves whose largest possible result is bounded by this many entries (256 MB of address space for
 # 32-bit counters), so that a large vocabulary never asks for the sum of all rows' bounds at once.
 _WAVE = 1 << 25
-# Blocks of rows a thread and wave: enough that equal shares of the text are equal shares of the time.
+# Blocks of rows for each thread in a wave: enough that equal shares of the text are equal shares of the time.
 _BLOCKS = 32
 
 
@@ -119,22 +119,25 @@ def _count_blocks(
     bits,       # IN  int64
     first_row,  # IN  int64 (b,)
     last_row,   # IN  int64 (b,) one past the last
-    begin,      # IN  int64 (b,) where each block writes
+    lanes,      # IN  int64 (t + 1,) the blocks of each lane
+    room,       # IN  int64 (t + 1,) where each lane writes
+    begin,      # OUT int64 (b,) where each block was written
     sizes,      # OUT int64 (v,) entries of each row
     indices,    # OUT int32 (bound,)
     data,       # OUT counter (bound,)
 ):
     n_words = starts.shape[0] - 1
-    for block in prange(first_row.shape[0]):
+    for lane in prange(lanes.shape[0] - 1):
         counters = np.zeros(n_words, weights.dtype)
         touched = np.zeros((n_words + 63) >> 6, np.uint64)
-        k = begin[block]
-        for row in range(first_row[block], last_row[block]):
-            size = _count_row(
-                ids, positions[starts[row] : starts[row + 1]], weights, bits, counters, touched, indices[k:], data[k:]
-            )
-            sizes[row] = size
-            k += size
+        k = room[lane]
+        for block in range(lanes[lane], lanes[lane + 1]):
+            begin[block] = k
+            for row in range(first_row[block], last_row[block]):
+                own = positions[starts[row] : starts[row + 1]]
+                size = _count_row(ids, own, weights, bits, counters, touched, indices[k:], data[k:])
+                sizes[row] = size
+                k += size
 
 
 @parallel_jit
@@ -195,15 +198,22 @@ def cooccurrence(ids, offsets, n_words, weights, denominator, symmetric, dtype):
     for first, last in _waves(bounds):
         # A row costs its positions and one look over the bitmap (64 columns a step).
         cuts = first + _cut(occurrences[first:last] * 2 * window + n_words // 64, n_threads * _BLOCKS)
-        base = np.concatenate([[0], np.cumsum(bounds[first:last])])
-        # Numba hands each thread one run of blocks: every n-th block in turn, so that each gets frequent and rare rows.
-        order = np.concatenate([np.arange(t, len(cuts) - 1, n_threads) for t in range(n_threads)])
+        # Each thread takes every n-th block, so that each gets frequent and rare rows.
+        shared = [np.arange(t, len(cuts) - 1, n_threads) for t in range(n_threads)]
+        order = np.concatenate(shared)
+        lanes = np.cumsum([0] + [len(blocks) for blocks in shared])
         first_row, last_row = cuts[:-1][order], cuts[1:][order]
-        begin = base[first_row - first]
-        # Only what is written takes memory; the rest of the bound is address space.
+        base = np.concatenate([[0], np.cumsum(bounds[first:last])])
+        block_room = np.concatenate([[0], np.cumsum(base[last_row - first] - base[first_row - first])])
+        # A lane writes one block behind the other, so only what is written takes memory and the rest of the bound is
+        # address space. With a place of its own for each block, huge pages doubled the memory (1759 for 1090 MB).
         indices = np.empty(base[-1], np.int32)
         data = np.empty(base[-1], weights.dtype)
-        _count_blocks(ids, starts, positions, weights, bits, first_row, last_row, begin, sizes, indices, data)
+        begin = np.empty(len(order), np.int64)
+        _count_blocks(
+            ids, starts, positions, weights, bits, first_row, last_row, lanes, block_room[lanes], begin, sizes,
+            indices, data,
+        )  # fmt: skip
         found.append((first_row, begin, last_row, indices, data))
     del positions
 

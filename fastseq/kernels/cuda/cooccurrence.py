@@ -138,7 +138,8 @@ PTX = {
         for k, a in (("uint32", "int64"), ("int64", "int64"), ("uint32", "float64"), ("int64", "float64"))
     ],
     "_place": [
-        f"void(int32[::1], int32[::1], {t}[::1], int64[::1], int64[::1], int64[::1], int64, int64, int32[::1], {t}[::1])"
+        f"void(int32[::1], int32[::1], {t}[::1], int64[::1], int64[::1], int64[::1], int64, int64, int32[::1], "
+        f"{t}[::1])"
         for t in ("float32", "float64", "int32", "int64")
     ],
 }
@@ -148,7 +149,7 @@ def _runs(keys):
     """Return the distinct values of sorted ``keys`` and where each one's run begins, with the end (int64)."""
     xp = _cuda.xp()
     n = keys.shape[0]
-    heads = xp.flatnonzero(keys[1:] != keys[:-1])
+    heads = xp.flatnonzero(keys[1:] != keys[:-1]) if n > 1 else xp.empty(0, np.int64)
     starts = xp.zeros(heads.shape[0] + 2, np.int64)
     starts[1:-1] = heads + 1
     starts[-1] = n

@@ -65,7 +65,8 @@ def _fill_normal_float32(
     out,    # OUT float32 (n,)
 ):
     # The 53-bit numbers stay integers until nothing is lost by making them float32: a small u, a small 1 - u, and the
-    # distance of the angle from the nearest quarter turn all keep 24 significant bits.
+    # distance of the angle from the nearest quarter turn all keep 24 significant bits. The same steps in float32 with
+    # NumPy were off by at most 2.3e-7 (1 + |value|) for 24 million numbers, the largest possible (8.57) among them.
     for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
         item = start + np.uint64(i)
         pair = item >> _ONE

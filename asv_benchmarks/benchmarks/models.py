@@ -1,0 +1,140 @@
+"""Time, peak memory and quality of the models, side by side: a change that gains one by losing another is seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import workloads
+
+try:
+    import fastseq as fs
+
+    fs.CountVectors, fs.Corpus  # noqa: B018  (names are lazy: a version may lack them)
+except (ImportError, AttributeError):  # a version from before the models
+    fs = None
+
+DATA = Path(os.environ.get("FASTSEQ_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+
+
+def _need_models() -> None:
+    if fs is None:
+        raise NotImplementedError("this version has no CountVectors")
+
+
+def planted_corpus(n_tokens: int = workloads.N_TOKENS) -> Any:
+    """Return a corpus whose words have topics: see `workloads.corpus`."""
+    ids, offsets = workloads.corpus(n_tokens)
+    counts = np.bincount(ids, minlength=workloads.N_WORDS)
+    return fs.Corpus(ids, offsets, fs.Vocabulary([f"w{i}" for i in range(workloads.N_WORDS)], counts))
+
+
+def share_of_own_topic(matrix: np.ndarray, n: int = 10) -> float:
+    """Return how many of the ``n`` nearest neighbours of the 2,000 most frequent words have the word's topic, 0 to 1."""
+    units = matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-8)
+    asked = np.arange(2000)
+    scores = units[asked] @ units.T
+    scores[asked, asked] = -np.inf
+    near = np.argpartition(-scores, n, axis=1)[:, :n]
+    return float(np.mean(near % workloads.N_TOPICS == asked[:, None] % workloads.N_TOPICS))
+
+
+class CountVectorsPlanted:
+    """CountVectors on a generated corpus of 2 million tokens and 20,000 words, the same on every machine."""
+
+    timeout = 600
+
+    def setup(self) -> None:
+        _need_models()
+        self.corpus = planted_corpus()
+        self._model().fit(planted_corpus(100_000))
+
+    def _model(self) -> Any:
+        return fs.CountVectors(dim=workloads.DIM, window=5, random_state=0)
+
+    def time_fit(self) -> None:
+        self._model().fit(self.corpus)
+
+    def peakmem_fit(self) -> None:
+        self._model().fit(self.corpus)
+
+    def track_own_topic(self) -> float:
+        return 100 * share_of_own_topic(self._model().fit(self.corpus).vectors.matrix)
+
+    track_own_topic.unit = "% of neighbours"  # type: ignore[attr-defined]
+
+
+class WordVectorsQuestions:
+    """Questions to 20,000 vectors."""
+
+    timeout = 300
+
+    def setup(self) -> None:
+        _need_models()
+        words = [f"w{i}" for i in range(workloads.N_WORDS)]
+        matrix = np.random.default_rng(3).standard_normal((len(words), workloads.DIM), np.float32)
+        self.vectors = fs.WordVectors(matrix, words)
+        self.words = words[:1000]
+        rng = np.random.default_rng(4)
+        self.questions = [tuple(words[i] for i in rng.choice(5000, 4, replace=False)) for _ in range(2000)]
+        self.vectors.most_similar("w0")
+        self.vectors.most_similar_batch(self.words)
+
+    def time_most_similar(self) -> None:
+        self.vectors.most_similar("w7", n=10)
+
+    def time_most_similar_batch(self) -> None:
+        self.vectors.most_similar_batch(self.words, n=10)
+
+    def time_analogies(self) -> None:
+        self.vectors.evaluate_analogies(self.questions)
+
+
+class CountVectorsWikipedia:
+    """CountVectors on 100 MB of Wikipedia, where the corpora are (FASTSEQ_DATA); minutes, and skipped elsewhere."""
+
+    timeout = 1800
+    rounds = 1
+    repeat = 2
+    number = 1
+
+    def setup_cache(self) -> dict[str, float]:
+        """Train once for all figures of quality; nothing where something is missing."""
+        corpus = DATA / "wiki" / "enwiki100m.txt"
+        if fs is None or not corpus.is_file():
+            return {}
+        vectors = fs.CountVectors(dim=100, window=5).fit(fs.Corpus.from_file(corpus, min_count=5)).vectors
+        similarity = DATA / "similarity"
+        return {
+            "spearman": vectors.evaluate_similarity(similarity / "ws353.txt").spearman,
+            "accuracy": vectors.evaluate_analogies(similarity / "questions-words.txt", restrict_vocab=30000).accuracy,
+        }
+
+    def setup(self, quality: dict[str, float]) -> None:
+        if not quality:
+            raise NotImplementedError(f"no corpora at {DATA}; set FASTSEQ_DATA")
+        self.path = DATA / "wiki" / "enwiki100m.txt"
+        # The file comes into the page cache and the kernels out of Numba's.
+        self.corpus = fs.Corpus.from_file(self.path, min_count=5)
+        fs.CountVectors(dim=8, window=1, n_iter=1).fit(self.corpus)
+
+    def time_read(self, quality: dict[str, float]) -> None:
+        fs.Corpus.from_file(self.path, min_count=5)
+
+    def time_fit(self, quality: dict[str, float]) -> None:
+        fs.CountVectors(dim=100, window=5).fit(self.corpus)
+
+    def peakmem_read_and_fit(self, quality: dict[str, float]) -> None:
+        fs.CountVectors(dim=100, window=5).fit(fs.Corpus.from_file(self.path, min_count=5))
+
+    def track_ws353_spearman(self, quality: dict[str, float]) -> float:
+        return 100 * quality["spearman"]
+
+    def track_analogies(self, quality: dict[str, float]) -> float:
+        return 100 * quality["accuracy"]
+
+    track_ws353_spearman.unit = "Spearman x 100"  # type: ignore[attr-defined]
+    track_analogies.unit = "% right"  # type: ignore[attr-defined]

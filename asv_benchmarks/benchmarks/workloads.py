@@ -1,0 +1,96 @@
+"""What the kernels work on: sizes of a real corpus, made from fixed seeds by NumPy, written to before they are timed.
+
+`WORKLOADS` has one entry for each kernel of the registry, a function that returns (arguments, options). A test sees to
+it that none is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+# A corpus of this size takes the machine tens of milliseconds to count: long enough to be measured, short enough for
+# two dozen kernels.
+N_TOKENS = 2_000_000
+N_WORDS = 20_000
+N_TOPICS = 40
+SENTENCE = 20
+DIM = 100
+
+
+@cache
+def corpus(n_tokens: int = N_TOKENS, n_words: int = N_WORDS) -> tuple[np.ndarray, np.ndarray]:
+    """Return (ids, offsets) of sentences on one topic each, with frequencies by Zipf's law.
+
+    Word ``i`` belongs to topic ``i % N_TOPICS``, so its nearest neighbours should too; one word in three of a sentence
+    comes from anywhere. The words' counts fall with their ids but for chance.
+    """
+    rng = np.random.default_rng(1)
+    n_sentences = n_tokens // SENTENCE
+    per_topic = n_words // N_TOPICS
+    weights = 1.0 / (np.arange(per_topic) + 3.0)
+    ranks = rng.choice(per_topic, (n_sentences, SENTENCE), p=weights / weights.sum())
+    topics = rng.integers(0, N_TOPICS, (n_sentences, 1))
+    anywhere = rng.random((n_sentences, SENTENCE)) < 1 / 3
+    topics = np.where(anywhere, rng.integers(0, N_TOPICS, (n_sentences, SENTENCE)), topics)
+    ids = (ranks * N_TOPICS + topics).astype(np.int32).reshape(-1)
+    return ids, np.arange(n_sentences + 1, dtype=np.int64) * SENTENCE
+
+
+@cache
+def text() -> bytes:
+    """Return that corpus as text, a sentence a line, about 10 MB."""
+    ids, offsets = corpus()
+    words = np.array([f"w{i:x}" for i in range(N_WORDS)])[ids].reshape(len(offsets) - 1, SENTENCE)
+    return "\n".join(map(" ".join, words.tolist())).encode() + b"\n"
+
+
+@cache
+def counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return its co-occurrence counts, window 5, as CSR arrays."""
+    from fastseq.kernels.cooccurrence import cooccurrence
+
+    return cooccurrence(*corpus(), N_WORDS, window=5)
+
+
+@cache
+def weighed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return their PPMI."""
+    from fastseq.kernels.ppmi import ppmi
+
+    return ppmi(*counts(), N_WORDS, smoothing=0.75)
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(2).standard_normal(shape, np.float32)
+
+
+def _units(*shape: int) -> np.ndarray:
+    rows = _normal(*shape)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+Workload = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _renumber() -> Workload:
+    ids, offsets = corpus()
+    return (ids, offsets, np.arange(N_WORDS, dtype=np.int32)[::-1].copy()), {}
+
+
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "random_uniform": lambda: ((np.uint64(1), 5_000_000), {}),
+    "random_normal": lambda: ((np.uint64(1), 2_000_000), {}),
+    "tokenize": lambda: ((np.frombuffer(text(), np.uint8),), {}),
+    "renumber": _renumber,
+    "cooccurrence": lambda: ((*corpus(), N_WORDS), {"window": 5}),
+    "ppmi": lambda: ((*counts(), N_WORDS), {"smoothing": 0.75}),
+    "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
+    "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
+    "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4, "n_oversamples": 20}),
+    "nearest": lambda: ((_units(1000, DIM), _units(N_WORDS, DIM), 10), {}),
+    "nearest_mul": lambda: ((_units(500, 2, DIM), _units(500, 1, DIM), _units(N_WORDS, DIM), 10), {}),
+}
