@@ -196,9 +196,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         for section in scores.sections:
             share = f"{section.correct / section.total:7.1%}" if section.total else "      -"
             print(f"  {share}  {section.correct:>5} of {section.total:<5}  {section.name}")
-        print(f"{path}: accuracy {scores.accuracy:.1%}  semantic {scores.semantic:.1%}  "
-              f"syntactic {scores.syntactic:.1%}  ({scores.used} questions used, {scores.skipped} skipped; candidates: the first "
-              f"{scores.restrict_vocab:,} words)")  # fmt: skip
+        shares = f"accuracy {scores.accuracy:.1%}  semantic {scores.semantic:.1%}  syntactic {scores.syntactic:.1%}"
+        candidates = f"candidates: the first {scores.restrict_vocab:,} words"
+        print(f"{path}: {shares}  ({scores.used} questions used, {scores.skipped} skipped; {candidates})")
 
 
 def _warmup(arguments: argparse.Namespace) -> None:

@@ -25,7 +25,8 @@ def command(*arguments, cwd=None, stdin=None):
 def text(tmp_path_factory):
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("cli") / "text.txt"
-    animals, tools = "cat dog horse cow sheep goat".split(), "hammer saw drill axe file pliers".split()
+    animals = ["cat", "dog", "horse", "cow", "sheep", "goat"]
+    tools = ["hammer", "saw", "drill", "axe", "file", "pliers"]
     lines = []
     for _ in range(400):
         group = animals if rng.random() < 0.5 else tools

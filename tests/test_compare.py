@@ -138,7 +138,7 @@ def test_the_planted_corpus_has_its_structure(load):
 
 def test_the_smoke_run_reads_what_asv_prints(load):
     timed = load("smoke").timed
-    assert timed("     ppmi        140±0ms \n   nearest        n/a   \n  csr_matmul   failed\n") == {"ppmi"}
+    assert timed("     ppmi_weights  140±0ms \n   nearest_dot    n/a   \n  csr_matmul   failed\n") == {"ppmi_weights"}
     assert timed("[50.00%] ··· startup.Import.timeraw_import     691±0μs\n[60%] ··· a.time_b   1.2s") == {
         "timeraw_import", "time_b",
     }  # fmt: skip

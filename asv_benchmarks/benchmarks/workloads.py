@@ -51,17 +51,17 @@ def text() -> bytes:
 @cache
 def counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return its co-occurrence counts, window 5, as CSR arrays."""
-    from fastseq.kernels.cooccurrence import cooccurrence
+    from fastseq.kernels.cooccurrence import cooccurrence_counts
 
-    return cooccurrence(*corpus(), N_WORDS, window=5)
+    return cooccurrence_counts(*corpus(), N_WORDS, window=5)
 
 
 @cache
 def weighed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return their PPMI."""
-    from fastseq.kernels.ppmi import ppmi
+    from fastseq.kernels.ppmi import ppmi_weights
 
-    return ppmi(*counts(), N_WORDS, smoothing=0.75)
+    return ppmi_weights(*counts(), N_WORDS, smoothing=0.75)
 
 
 def _normal(*shape: int) -> np.ndarray:
@@ -86,11 +86,11 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "random_normal": lambda: ((np.uint64(1), 2_000_000), {}),
     "tokenize": lambda: ((np.frombuffer(text(), np.uint8),), {}),
     "renumber": _renumber,
-    "cooccurrence": lambda: ((*corpus(), N_WORDS), {"window": 5}),
-    "ppmi": lambda: ((*counts(), N_WORDS), {"smoothing": 0.75}),
+    "cooccurrence_counts": lambda: ((*corpus(), N_WORDS), {"window": 5}),
+    "ppmi_weights": lambda: ((*counts(), N_WORDS), {"smoothing": 0.75}),
     "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
     "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
     "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4, "n_oversamples": 20}),
-    "nearest": lambda: ((_units(1000, DIM), _units(N_WORDS, DIM), 10), {}),
+    "nearest_dot": lambda: ((_units(1000, DIM), _units(N_WORDS, DIM), 10), {}),
     "nearest_mul": lambda: ((_units(500, 2, DIM), _units(500, 1, DIM), _units(N_WORDS, DIM), 10), {}),
 }

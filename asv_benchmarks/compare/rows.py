@@ -147,7 +147,7 @@ def vocabulary_memory_peer(settings: Settings) -> int | None:
 def _count(corpus: Any, window: int) -> Any:
     from fastseq import kernels
 
-    return kernels.cooccurrence(corpus.ids, corpus.offsets, len(corpus.vocab), window=window)
+    return kernels.cooccurrence_counts(corpus.ids, corpus.offsets, len(corpus.vocab), window=window)
 
 
 def counting_glove(settings: Settings) -> list[Record]:
@@ -227,7 +227,7 @@ def counting_python(settings: Settings) -> list[Record]:
     offsets = np.array([0, len(ids)])
 
     def ours() -> Any:
-        return kernels.cooccurrence(ids, offsets, len(corpus.vocab), window=5)
+        return kernels.cooccurrence_counts(ids, offsets, len(corpus.vocab), window=5)
 
     times, found = interleave({"ours": ours, "peer": lambda: peers.counter_counts(ids, 5)}, 1, {"ours": ours})
     indptr, indices, data = found["ours"]
@@ -251,7 +251,7 @@ def _counting_memory(settings: Settings, window: int) -> list[dict[str, Any]]:
 
     corpus = _corpus(settings)
     short = np.array([0, min(1000, len(corpus.ids))])
-    kernels.cooccurrence(corpus.ids[: short[1]], short, len(corpus.vocab), window=window)
+    kernels.cooccurrence_counts(corpus.ids[: short[1]], short, len(corpus.vocab), window=window)
     before = resident_bytes()
     if before is None or not forget_peak():
         return []

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DTypeError, ValueRangeError
 from ._boundary import INT32_MAX, as_ids, as_offsets, check_integer, device_of, to_same_device, variant
 
-__all__ = ["cooccurrence", "integer_weights"]
+__all__ = ["cooccurrence_counts", "integer_weights"]
 
 _WEIGHTINGS = ("uniform", "harmonic", "linear")
 _DTYPES = ("int32", "int64", "float32", "float64")
@@ -31,7 +31,7 @@ def integer_weights(weighting: str, window: int) -> tuple[list[float], int]:
     return [common // d for d in range(1, window + 1)], common
 
 
-def cooccurrence(
+def cooccurrence_counts(
     ids: Any,
     offsets: Any,
     n_words: int,
@@ -116,7 +116,7 @@ def cooccurrence(
     weights: np.ndarray = np.array(numerators, counters)
     body = variant(device, "cooccurrence")
     steps = to_same_device(weights, device)
-    return body.cooccurrence(ids, offsets, int(n_words), steps, float(denominator), bool(symmetric), wanted)
+    return body.cooccurrence_counts(ids, offsets, int(n_words), steps, float(denominator), bool(symmetric), wanted)
 
 
 def _largest_count(ids: Any, device: str) -> int:

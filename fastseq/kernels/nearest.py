@@ -16,7 +16,7 @@ from ._boundary import (
     variant,
 )
 
-__all__ = ["nearest", "nearest_mul"]
+__all__ = ["nearest_dot", "nearest_mul"]
 
 
 def _as_matrix(matrix: Any, scales: Any, device: str) -> tuple[Any, Any]:
@@ -51,7 +51,7 @@ def _check_width(array: Any, name: str, matrix: Any) -> None:
         )
 
 
-def nearest(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scales: Any = None) -> tuple[Any, Any]:
+def nearest_dot(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scales: Any = None) -> tuple[Any, Any]:
     """Find the ``k`` rows of ``matrix`` with the largest dot product with each query.
 
     Parameters
@@ -88,13 +88,13 @@ def nearest(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scales: A
     score is NaN or -inf are left out. Products are summed in the dtype of ``matrix``. Memory beside the
     result and a copy of the queries is bounded (about 50 MB for small ``k``), however many queries and rows there are.
 
-    The oracle is `fastseq.kernels.reference.nearest.nearest`.
+    The oracle is `fastseq.kernels.reference.nearest.nearest_dot`.
 
     Examples
     --------
     >>> import numpy as np
     >>> matrix = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], np.float32)
-    >>> ids, scores = nearest(matrix[:1], matrix, 2)
+    >>> ids, scores = nearest_dot(matrix[:1], matrix, 2)
     >>> ids.tolist(), scores.tolist()
     ([[0, 2]], [[1.0, 1.0]])
     """
@@ -104,7 +104,7 @@ def nearest(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scales: A
     queries = as_floats(queries, "queries", 2, dtype=matrix.dtype)
     _check_width(queries, "queries", matrix)
     exclude = _as_exclude(exclude, queries.shape[0], matrix.shape[0], device)
-    return variant(device, "nearest").nearest(queries, matrix, k, exclude, scales)
+    return variant(device, "nearest").nearest_dot(queries, matrix, k, exclude, scales)
 
 
 def nearest_mul(
@@ -149,14 +149,14 @@ def nearest_mul(
     Raises
     ------
     ShapeError, DTypeError, ValueRangeError
-        As for `nearest`; also where ``positive`` holds no vectors or ``epsilon`` is not above 0.
+        As for `nearest_dot`; also where ``positive`` holds no vectors or ``epsilon`` is not above 0.
     DeviceError
         The arrays lie on different devices.
 
     Notes
     -----
     Levy and Goldberg, "Linguistic Regularities in Sparse and Explicit Word Representations", CoNLL 2014, equation 4
-    and footnote 7. Ties, threads and memory are as for `nearest`. The oracle is
+    and footnote 7. Ties, threads and memory are as for `nearest_dot`. The oracle is
     `fastseq.kernels.reference.nearest.nearest_mul`.
     """
     device = device_of(positive=positive, negative=negative, matrix=matrix, exclude=exclude, scales=scales)

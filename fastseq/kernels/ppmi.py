@@ -16,10 +16,10 @@ from ._boundary import (
     variant,
 )
 
-__all__ = ["ppmi"]
+__all__ = ["ppmi_weights"]
 
 
-def ppmi(
+def ppmi_weights(
     indptr: Any,
     indices: Any,
     data: Any,
@@ -71,7 +71,7 @@ def ppmi(
     data = _as_counts(data)
     indptr, indices = check_csr(indptr, indices, data, n_columns)
     body = variant(device, "ppmi")
-    return body.ppmi(indptr, indices, data, int(n_columns), float(shift), float(smoothing), result)
+    return body.ppmi_weights(indptr, indices, data, int(n_columns), float(shift), float(smoothing), result)
 
 
 def _as_counts(data: Any) -> Any:

@@ -78,12 +78,12 @@ _KERNELS = (
     Kernel("renumber", "text", {}, cuda=False),
     Kernel("random_uniform", "random", {"float32": 6e-8, "float64": 0.0}),
     Kernel("random_normal", "random", {"float32": 1e-6, "float64": 1e-13}),
-    Kernel("cooccurrence", "cooccurrence", {"float32": 1e-7, "float64": 1e-14}),
-    Kernel("ppmi", "ppmi", {"float32": 2e-6, "float64": 1e-12}, result="csr"),
+    Kernel("cooccurrence_counts", "cooccurrence", {"float32": 1e-7, "float64": 1e-14}),
+    Kernel("ppmi_weights", "ppmi", {"float32": 2e-6, "float64": 1e-12}, result="csr"),
     Kernel("csr_matmul", "sparse", {"float32": 1e-5, "float64": 1e-12}),
     Kernel("csr_transpose", "sparse", {"float32": 0.0, "float64": 0.0}),
     Kernel("randomized_svd", "svd", {"float32": 2e-4, "float64": 1e-8}, result="svd"),
-    Kernel("nearest", "nearest", {"float32": 1e-5, "float64": 1e-12}),
+    Kernel("nearest_dot", "nearest", {"float32": 1e-5, "float64": 1e-12}),
     Kernel("nearest_mul", "nearest", {"float32": 1e-4, "float64": 1e-12}),
 )
 

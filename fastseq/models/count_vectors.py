@@ -57,7 +57,7 @@ def cooccurrence(
 
     See Also
     --------
-    fastseq.kernels.cooccurrence : the same over plain arrays.
+    fastseq.kernels.cooccurrence_counts : the same over plain arrays.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def cooccurrence(
     _check_corpus(corpus)
     n_words = len(corpus.vocab)
     ids, offsets = to_device(corpus.ids), to_device(corpus.offsets)
-    counts = kernels.cooccurrence(
+    counts = kernels.cooccurrence_counts(
         ids, offsets, n_words, window=window, weighting=weighting, symmetric=symmetric, dtype=dtype
     )
     return _as_matrix(counts, (n_words, n_words))
@@ -102,7 +102,7 @@ def ppmi(counts: Any, shift: float = 1.0, smoothing: float = 1.0, dtype: Any = "
     """
     matrix = _as_csr(counts, "counts")
     on_device = [to_device(part) for part in (matrix.indptr, matrix.indices, matrix.data)]
-    weighed = kernels.ppmi(*on_device, matrix.shape[1], shift=shift, smoothing=smoothing, dtype=dtype)
+    weighed = kernels.ppmi_weights(*on_device, matrix.shape[1], shift=shift, smoothing=smoothing, dtype=dtype)
     return _as_matrix(weighed, matrix.shape)
 
 
@@ -250,7 +250,7 @@ class CountVectors(Model):
         self._check(corpus)
         n_words = len(corpus.vocab)
         with tqdm(total=3, disable=not verbose, desc="counting", unit="step", leave=False) as progress:
-            counts = kernels.cooccurrence(
+            counts = kernels.cooccurrence_counts(
                 to_device(corpus.ids),
                 to_device(corpus.offsets),
                 n_words,
@@ -262,7 +262,7 @@ class CountVectors(Model):
             n_counts = int(counts[1].shape[0])
             progress.update()
             progress.set_description("weighing")
-            weighed = kernels.ppmi(*counts, n_words, shift=self.shift, smoothing=self.smoothing)
+            weighed = kernels.ppmi_weights(*counts, n_words, shift=self.shift, smoothing=self.smoothing)
             del counts
             if weighed[1].shape[0] == 0:
                 raise TextError(

@@ -97,7 +97,7 @@ class WordVectors:
     -----
     Similarity is the cosine, with 1e-8 added to each length: a zero vector has similarity 0 with every word. Words with
     equal scores come in the order of the vocabulary. Neighbours are computed on all cores by the kernel
-    `fastseq.kernels.nearest`, and are the same for any number of threads.
+    `fastseq.kernels.nearest_dot`, and are the same for any number of threads.
 
     Examples
     --------
@@ -227,12 +227,12 @@ class WordVectors:
 
     def _nearest(self, queries: np.ndarray, n: int, exclude: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (ids, cosines) for unit ``queries`` (Q, D) among the first ``limit`` words."""
-        from ..kernels.nearest import nearest
+        from ..kernels.nearest import nearest_dot
 
         exclude = np.where(exclude < limit, exclude, -1)
         n = min(n, limit)
         dtype = self._matrix.dtype
-        return nearest(queries.astype(dtype), self._matrix[:limit], n, exclude=exclude, scales=self._scales[:limit])
+        return nearest_dot(queries.astype(dtype), self._matrix[:limit], n, exclude=exclude, scales=self._scales[:limit])
 
     def _nearest_mul(
         self, positive: np.ndarray, negative: np.ndarray, n: int, exclude: np.ndarray, limit: int

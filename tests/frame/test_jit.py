@@ -150,14 +150,14 @@ def test_two_threads_calling_at_once(layer):
     code = """
         import threading
         import numpy as np
-        from fastseq.kernels import cooccurrence
+        from fastseq.kernels import cooccurrence_counts
         rng = np.random.default_rng(0)
         ids = rng.integers(0, 50, 20000).astype(np.int32); offsets = np.array([0, 20000])
-        want = [cooccurrence(ids, offsets, 50, window=w) for w in range(1, 5)]
+        want = [cooccurrence_counts(ids, offsets, 50, window=w) for w in range(1, 5)]
         bad = []
         def work(w):
             for _ in range(20):
-                got = cooccurrence(ids, offsets, 50, window=w)
+                got = cooccurrence_counts(ids, offsets, 50, window=w)
                 if not all(np.array_equal(a, b) for a, b in zip(got, want[w - 1])):
                     bad.append(w)
         threads = [threading.Thread(target=work, args=(w,)) for w in range(1, 5)]

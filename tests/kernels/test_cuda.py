@@ -154,7 +154,7 @@ def _exactly_as_on_the_cpu(kernel, case):
 
 
 @needs_device
-@pytest.mark.parametrize("name", ["cooccurrence", "csr_transpose"])
+@pytest.mark.parametrize("name", ["cooccurrence_counts", "csr_transpose"])
 def test_result_is_that_of_the_cpu_exactly(name):
     for case in REGISTRY[name].cases():
         # Beyond window 40 harmonic weights are float64, which the CPU adds in the order of the text.
@@ -168,7 +168,7 @@ def test_counts_do_not_depend_on_how_the_text_is_cut(monkeypatch, pairs, key_bit
     body = importlib.import_module("fastseq.kernels.cuda.cooccurrence")
     monkeypatch.setattr(body, "_PAIRS", pairs)
     monkeypatch.setattr(body, "_KEY_BITS", key_bits)
-    kernel = REGISTRY["cooccurrence"]
+    kernel = REGISTRY["cooccurrence_counts"]
     cases = [case for case in kernel.cases() if case.options.get("window") == 5]
     assert len(cases) == 6
     for case in cases:
@@ -185,11 +185,11 @@ def test_counts_with_many_words(n_words, symmetric):
     for weighting in ("uniform", "linear"):
         options = {"window": 3, "weighting": weighting, "symmetric": symmetric}
         case = Case(f"{n_words} {weighting}", (ids, np.array([0, 25, 40]), n_words), options)
-        _exactly_as_on_the_cpu(REGISTRY["cooccurrence"], case)
+        _exactly_as_on_the_cpu(REGISTRY["cooccurrence_counts"], case)
 
 
 @needs_device
-@pytest.mark.parametrize("name", ["nearest", "nearest_mul"])
+@pytest.mark.parametrize("name", ["nearest_dot", "nearest_mul"])
 @pytest.mark.parametrize(("scores", "shard"), [(1 << 26, 7), (500, 256), (1, 64)])
 def test_neighbours_do_not_depend_on_how_the_work_is_cut(monkeypatch, name, scores, shard):
     kernel = REGISTRY[name]
@@ -216,7 +216,7 @@ def test_ppmi_of_very_small_and_large_numbers(factor, shift):
     indptr = np.concatenate([[0], np.cumsum((counts > 0).sum(axis=1))])
     matrix = indptr, columns.astype(np.int32), counts[rows, columns]
     case = Case(f"counts times {factor}, shift {shift}", (*matrix, 20), {"shift": shift})
-    check(REGISTRY["ppmi"], case, run(REGISTRY["ppmi"], case))
+    check(REGISTRY["ppmi_weights"], case, run(REGISTRY["ppmi_weights"], case))
 
 
 @needs_device

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 import fastseq.kernels.cpu.nearest as cpu
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
-from fastseq.kernels.nearest import nearest, nearest_mul
+from fastseq.kernels.nearest import nearest_dot, nearest_mul
 from fastseq.kernels.reference import nearest as reference
 
 
@@ -39,8 +39,8 @@ def test_equals_the_oracle_exactly_where_ties_abound(q, v, d, k, e, seed):
     rng = np.random.default_rng(seed)
     queries, matrix = whole_numbers(rng, q, d), whole_numbers(rng, v, d)
     exclude = rng.integers(-1, v, (q, e))
-    found = nearest(queries, matrix, k, exclude=exclude)
-    expected = reference.nearest(queries, matrix, k, exclude=exclude)
+    found = nearest_dot(queries, matrix, k, exclude=exclude)
+    expected = reference.nearest_dot(queries, matrix, k, exclude=exclude)
     same(found, expected, 0)
     assert found[0].dtype == np.int32
     assert found[1].dtype == np.float32
@@ -71,40 +71,40 @@ def test_products_equal_the_oracle(q, p, m, v, k, seed):
 def test_parts_and_shards_do_not_change_the_result(monkeypatch, rng, entries):
     queries, matrix = whole_numbers(rng, 37, 5), whole_numbers(rng, 1500, 5)
     terms = rng.random((37, 3, 5))
-    whole, product = nearest(queries, matrix, 7), nearest_mul(terms[:, :2], terms[:, 2:], matrix, 7)
-    same(whole, reference.nearest(queries, matrix, 7), 0)
+    whole, product = nearest_dot(queries, matrix, 7), nearest_mul(terms[:, :2], terms[:, 2:], matrix, 7)
+    same(whole, reference.nearest_dot(queries, matrix, 7), 0)
     monkeypatch.setattr(cpu, "_ENTRIES", entries)
     monkeypatch.setattr(cpu, "_QUERIES_PER_TASK", 8)
     monkeypatch.setattr(cpu, "_FEWEST_PER_TASK", 4)
     monkeypatch.setattr(cpu, "_TASKS_PER_THREAD", 40)
-    same(nearest(queries, matrix, 7), whole, 0)
+    same(nearest_dot(queries, matrix, 7), whole, 0)
     same(nearest_mul(terms[:, :2], terms[:, 2:], matrix, 7), product, 0)
 
 
 def test_same_bits_for_any_number_of_threads_and_company(rng):
     queries, matrix = rng.standard_normal((50, 30)), rng.standard_normal((2000, 30)).astype(np.float32)
-    many = nearest(queries, matrix, 9)
+    many = nearest_dot(queries, matrix, 9)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        alone = nearest(queries, matrix, 9)
+        alone = nearest_dot(queries, matrix, 9)
     finally:
         numba.set_num_threads(before)
     same(many, alone, 0)
     for i in (0, 17, 49):
-        one = nearest(queries[i : i + 1], matrix, 9)
+        one = nearest_dot(queries[i : i + 1], matrix, 9)
         same((one[0][0], one[1][0]), (many[0][i], many[1][i]), 0)
 
 
 def test_equal_rows_have_equal_scores_and_come_by_number(rng):
     row = rng.standard_normal(7).astype(np.float32)
-    ids, scores = nearest(rng.standard_normal((3, 7)), np.tile(row, (517, 1)), 517)
+    ids, scores = nearest_dot(rng.standard_normal((3, 7)), np.tile(row, (517, 1)), 517)
     assert (ids == np.arange(517)).all()
     assert (scores == scores[:, :1]).all()
 
 
 def test_asks_for_more_than_there_is(rng):
-    ids, scores = nearest(np.ones((2, 1)), np.array([[1.0], [2.0]]), 4, exclude=[[1, -1], [0, 1]])
+    ids, scores = nearest_dot(np.ones((2, 1)), np.array([[1.0], [2.0]]), 4, exclude=[[1, -1], [0, 1]])
     assert ids.tolist() == [[0, -1, -1, -1], [-1] * 4]
     assert scores.tolist() == [[1.0] + [-np.inf] * 3, [-np.inf] * 4]
 
@@ -113,7 +113,7 @@ def test_scales_stand_for_a_unit_copy(rng):
     matrix = rng.standard_normal((300, 9)) * 10
     lengths = np.linalg.norm(matrix, axis=1)
     queries = matrix[:5] / lengths[:5, None]
-    same(nearest(queries, matrix, 6, scales=1 / lengths), nearest(queries, matrix / lengths[:, None], 6), 1e-13)
+    same(nearest_dot(queries, matrix, 6, scales=1 / lengths), nearest_dot(queries, matrix / lengths[:, None], 6), 1e-13)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_scales_stand_for_a_unit_copy(rng):
 )
 def test_refuses(error, arguments, options, message):
     with pytest.raises(error, match=message):
-        nearest(*arguments, **options)
+        nearest_dot(*arguments, **options)
 
 
 def test_refuses_products_that_cannot_be():
@@ -161,7 +161,7 @@ def test_searching_keeps_up_with_scores_and_partition(rng):
         best = np.argpartition(scores, -5, axis=1)[:, -5:]
         return -np.sort(-np.take_along_axis(scores, best, axis=1), axis=1)
 
-    np.testing.assert_allclose(nearest(queries, matrix, 5)[1], plain(), rtol=1e-4)
+    np.testing.assert_allclose(nearest_dot(queries, matrix, 5)[1], plain(), rtol=1e-4)
     ours, theirs = [], []
     before = numba.get_num_threads()
     try:
@@ -169,7 +169,7 @@ def test_searching_keeps_up_with_scores_and_partition(rng):
         with threadpool_limits(1, user_api="blas"):
             for _ in range(9):
                 begin = time.perf_counter()
-                nearest(queries, matrix, 5)
+                nearest_dot(queries, matrix, 5)
                 middle = time.perf_counter()
                 plain()
                 theirs.append(time.perf_counter() - middle)

@@ -111,7 +111,8 @@ def test_words_with_the_same_hash_stay_apart(rng):
     sizes = np.zeros(2, np.int64)
     bodies._number(
         table, kinds[0], kinds[1], same.copy(), kinds[2], kinds[3], np.zeros(3 * block, np.uint64), sizes,
-        block, starts, np.array([len(w) for w in words]), same, 3 * np.arange(block), pool.reshape(-1), np.ones(block, np.int64), ids,
+        block, starts, np.array([len(w) for w in words]), same, 3 * np.arange(block), pool.reshape(-1),
+        np.ones(block, np.int64), ids,
     )  # fmt: skip
     want = oracle.tokenize(data)
     assert sizes[0] == len(set(words))

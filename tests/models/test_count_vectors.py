@@ -237,24 +237,24 @@ class TestFunctions:
 
     def test_ids_out_of_range(self):
         with pytest.raises(errors.ValueRangeError, match="ids holds 5, expected 0 to 2"):
-            fs.kernels.cooccurrence(np.array([0, 5]), np.array([0, 2]), 3)
+            fs.kernels.cooccurrence_counts(np.array([0, 5]), np.array([0, 2]), 3)
         with pytest.raises(errors.ValueRangeError, match="ids holds -1"):
-            fs.kernels.cooccurrence(np.array([0, -1]), np.array([0, 2]), 3)
+            fs.kernels.cooccurrence_counts(np.array([0, -1]), np.array([0, 2]), 3)
 
     @pytest.mark.parametrize("offsets", [[0, 1], [1, 2], [0, 3, 2], []])
     def test_bad_offsets(self, offsets):
         with pytest.raises((errors.ValueRangeError, errors.ShapeError), match="offsets"):
-            fs.kernels.cooccurrence(np.array([0, 1]), np.array(offsets, np.int64), 3)
+            fs.kernels.cooccurrence_counts(np.array([0, 1]), np.array(offsets, np.int64), 3)
 
     def test_int32_counts_that_might_not_fit(self):
         with pytest.raises(errors.ValueRangeError, match="use dtype='int64'"):
-            fs.kernels.cooccurrence(
+            fs.kernels.cooccurrence_counts(
                 np.zeros(600_000, np.int32), np.array([0, 600_000]), 1, window=2000, dtype="int32"
             )
 
     def test_fractions_need_floats(self):
         with pytest.raises(errors.DTypeError, match="fractions"):
-            fs.kernels.cooccurrence(np.array([0, 1]), np.array([0, 2]), 2, weighting="harmonic", dtype="int64")
+            fs.kernels.cooccurrence_counts(np.array([0, 1]), np.array([0, 2]), 2, weighting="harmonic", dtype="int64")
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
     def test_bad_counts(self, bad):

@@ -179,7 +179,7 @@ def _waves(bounds):
         first = last
 
 
-def cooccurrence(ids, offsets, n_words, weights, denominator, symmetric, dtype):
+def cooccurrence_counts(ids, offsets, n_words, weights, denominator, symmetric, dtype):
     """Count; see the contract. ``weights`` are the numerators by distance, in the dtype of the counters."""
     n_threads = get_num_threads()
     window = len(weights)

@@ -296,7 +296,7 @@ def _in_parts(n_queries, matrix, k, search):
     return ids, scores
 
 
-def nearest(queries, matrix, k, exclude, scales):
+def nearest_dot(queries, matrix, k, exclude, scales):
     """Allocate the result and search."""
 
     def search(first, last, block, shard, shard_ids, shard_scores):

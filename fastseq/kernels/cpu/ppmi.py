@@ -79,7 +79,7 @@ def _inverse(values):
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
-def ppmi(indptr, indices, data, n_columns, shift, smoothing, dtype):
+def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     """Weigh; see the contract."""
     n_rows = len(indptr) - 1
     loads = np.linspace(0, indptr[-1], _SHARES + 1)

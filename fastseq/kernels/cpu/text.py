@@ -2,7 +2,7 @@
 
 The text is cut into chunks at white space. Each chunk is one call of a serial compiled function that holds no GIL, run
 by a pool of Python threads: chunks return arrays of sizes known only at their end, which a ``prange`` loop cannot, and
-plain threads also work in a forked child. Words of up to 8 bytes (85 of 100 tokens of English) are keys as they are,
+plain threads also work in a forked child. Words of up to 8 bytes (88 of 100 tokens of English) are keys as they are,
 in one register; longer ones are found by a 64-bit hash and then compared byte by byte, so no two words ever merge.
 """
 

@@ -218,7 +218,7 @@ def _count_all(ids, offsets, n_words, weights, symmetric, end, dtype):
     return stack[0]
 
 
-def cooccurrence(ids, offsets, n_words, weights, denominator, symmetric, dtype):
+def cooccurrence_counts(ids, offsets, n_words, weights, denominator, symmetric, dtype):
     """Count; see the contract. ``weights`` are the numerators by distance, in the dtype of the counters."""
     xp = _cuda.xp()
     inner = np.dtype(np.float64 if weights.dtype.kind == "f" else np.int64)

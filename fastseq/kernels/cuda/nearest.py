@@ -214,7 +214,7 @@ def _in_parts(n_queries, n_terms, matrix, k, exclude, scales, terms, combine):
     return _cuda.asarray(ids), _cuda.asarray(scores)
 
 
-def nearest(queries, matrix, k, exclude, scales):
+def nearest_dot(queries, matrix, k, exclude, scales):
     """Allocate the result and search."""
     return _in_parts(queries.shape[0], 1, matrix, k, exclude, scales, queries, lambda dots, n: dots)
 

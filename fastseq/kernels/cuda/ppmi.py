@@ -94,7 +94,7 @@ def _single(data, row_scale, column_scale):
     return least > 1e-30 and float(row_scale.max()) < 1e30 and float(column_scale.max()) < 1e30
 
 
-def ppmi(indptr, indices, data, n_columns, shift, smoothing, dtype):
+def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     """Weigh; see the contract."""
     xp = _cuda.xp()
     nnz = indices.shape[0]

@@ -18,7 +18,7 @@ def weight(weighting, window, distance):
     return Fraction(window + 1 - distance, window)
 
 
-def cooccurrence(ids, offsets, n_words, *, window=5, weighting="uniform", symmetric=True, dtype=None):
+def cooccurrence_counts(ids, offsets, n_words, *, window=5, weighting="uniform", symmetric=True, dtype=None):
     """Return (indptr, indices, data) with exact sums, rounded once to float64 (or kept as integers)."""
     counts: dict[tuple[int, int], Fraction] = {}
     for begin, end in zip(offsets[:-1], offsets[1:]):
@@ -45,7 +45,7 @@ def cooccurrence(ids, offsets, n_words, *, window=5, weighting="uniform", symmet
     return indptr, indices, data
 
 
-def cooccurrence_cases():
+def cooccurrence_counts_cases():
     """Yield corpora with borders everywhere, all weightings, and arrays that have to be converted."""
     rng = np.random.default_rng(7)
     nothing = np.zeros(0, np.int32)

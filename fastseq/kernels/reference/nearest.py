@@ -33,7 +33,7 @@ def _dots(vectors, matrix, scales):
     return dots if scales is None else dots * np.asarray(scales, np.float64)
 
 
-def nearest(queries, matrix, k, *, exclude=None, scales=None):
+def nearest_dot(queries, matrix, k, *, exclude=None, scales=None):
     """Return the ``k`` rows with the largest dot product with each query, and those products."""
     return _best(_dots(queries, matrix, scales), k, exclude)
 
@@ -56,7 +56,7 @@ def _read_only(array):
     return array
 
 
-def nearest_cases():
+def nearest_dot_cases():
     """Yield cases: sizes 0, 1 and odd, ties, exclusions, more asked for than there is, awkward memory."""
     rng = np.random.default_rng(11)
     for dtype in ("float32", "float64"):

@@ -7,7 +7,7 @@ import numpy as np
 from ..registry import Case
 
 
-def ppmi(indptr, indices, data, n_columns, *, shift=1.0, smoothing=1.0, dtype="float32"):
+def ppmi_weights(indptr, indices, data, n_columns, *, shift=1.0, smoothing=1.0, dtype="float32"):
     """Return (indptr, indices, data) in float64."""
     counts = np.zeros((len(indptr) - 1, n_columns))
     for row in range(len(indptr) - 1):
@@ -33,7 +33,7 @@ def _counts(rng, n_rows, n_columns, density):
     return indptr, columns.astype(np.int32), counts[rows, columns].astype(np.int64)
 
 
-def ppmi_cases():
+def ppmi_weights_cases():
     """Yield matrices with empty rows and columns, every count dtype, shifts and exponents."""
     rng = np.random.default_rng(11)
     yield Case("no row", (np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64), 0))
