@@ -41,8 +41,8 @@ def test_a_ratio_says_how_many_times_better_fastseq_is(rows, table):
 
 def test_losing_rows_are_shown_in_bold_and_listed(rows, table):
     records = [
-        rows.record("won", "p", 1.0, 2.0, "s", check="same 3 words"),
-        rows.record("lost", "q", 3.0, 1.5, "s", problem="NOT same"),
+        rows.record("won", "p", 1.0, 2.0, "s", same=(True, "same 3 words")),
+        rows.record("lost", "q", 3.0, 1.5, "s", same=(False, "same")),
         rows.record("even", "p", 1.0, 0.99, "s"),
         rows.missing("gone", "r", "not installed"),
     ]
@@ -53,8 +53,8 @@ def test_losing_rows_are_shown_in_bold_and_listed(rows, table):
     assert "| gone | | not installed | r | | |" in text
     whole = table.markdown(
         {
-            "date": "2000-01-01", "threads": 2, "rounds": 3, "corpus": "some", "records": records, "facts": [], "svd": [],
-            "failed": ["x ended with status 1"], "versions": {"numpy": "2"},
+            "date": "2000-01-01", "threads": 2, "rounds": 3, "corpus": "some", "records": records, "facts": [],
+            "svd": [], "failed": ["x ended with status 1"], "versions": {"numpy": "2"},
             "machine": {"processor": "P", "cores": 2, "memory": "1 GB", "system": "S", "python": "3"},
         }
     )  # fmt: skip
@@ -64,7 +64,7 @@ def test_losing_rows_are_shown_in_bold_and_listed(rows, table):
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(12.345, "s", "12.3 s"), (0.01234, "s", "12.3 ms"), (2e-5, "s", "20 µs"), (1234.5, "MB", "1,234 MB"), (1, "", "1")],
+    [(12.345, "s", "12.3 s"), (0.01234, "s", "12.3 ms"), (2e-5, "s", "20 µs"), (1234.5, "MB", "1,234 MB")],
 )
 def test_numbers_have_three_digits(table, value, unit, text):
     assert table.number(value, unit) == text

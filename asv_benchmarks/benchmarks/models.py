@@ -1,4 +1,7 @@
-"""Time, peak memory and quality of the models, side by side: a change that gains one by losing another is seen."""
+"""Time, peak memory and quality of the models, side by side: a change that gains one by losing another is seen.
+
+Quality is tracked as what is missing to 100, since asv takes every rise for a regression.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ def planted_corpus(n_tokens: int = workloads.N_TOKENS) -> Any:
 
 
 def share_of_own_topic(matrix: np.ndarray, n: int = 10) -> float:
-    """Return how many of the ``n`` nearest neighbours of the 2,000 most frequent words have the word's topic, 0 to 1."""
+    """Return how many of the ``n`` nearest neighbours of 2,000 words, frequent and rare, have their topic, 0 to 1."""
     units = matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-8)
-    asked = np.arange(2000)
+    asked = np.random.default_rng(0).choice(len(matrix), 2000, replace=False)
     scores = units[asked] @ units.T
-    scores[asked, asked] = -np.inf
+    scores[np.arange(len(asked)), asked] = -np.inf
     near = np.argpartition(-scores, n, axis=1)[:, :n]
     return float(np.mean(near % workloads.N_TOPICS == asked[:, None] % workloads.N_TOPICS))
 
@@ -61,10 +64,10 @@ class CountVectorsPlanted:
     def peakmem_fit(self) -> None:
         self._model().fit(self.corpus)
 
-    def track_own_topic(self) -> float:
-        return 100 * share_of_own_topic(self._model().fit(self.corpus).vectors.matrix)
+    def track_wrong_neighbours(self) -> float:
+        return 100 - 100 * share_of_own_topic(self._model().fit(self.corpus).vectors.matrix)
 
-    track_own_topic.unit = "% of neighbours"  # type: ignore[attr-defined]
+    track_wrong_neighbours.unit = "% of neighbours"  # type: ignore[attr-defined]
 
 
 class WordVectorsQuestions:
@@ -130,11 +133,11 @@ class CountVectorsWikipedia:
     def peakmem_read_and_fit(self, quality: dict[str, float]) -> None:
         fs.CountVectors(dim=100, window=5).fit(fs.Corpus.from_file(self.path, min_count=5))
 
-    def track_ws353_spearman(self, quality: dict[str, float]) -> float:
-        return 100 * quality["spearman"]
+    def track_ws353(self, quality: dict[str, float]) -> float:
+        return 100 - 100 * quality["spearman"]
 
-    def track_analogies(self, quality: dict[str, float]) -> float:
-        return 100 * quality["accuracy"]
+    def track_wrong_analogies(self, quality: dict[str, float]) -> float:
+        return 100 - 100 * quality["accuracy"]
 
-    track_ws353_spearman.unit = "Spearman x 100"  # type: ignore[attr-defined]
-    track_analogies.unit = "% right"  # type: ignore[attr-defined]
+    track_ws353.unit = "100 x (1 - Spearman)"  # type: ignore[attr-defined]
+    track_wrong_analogies.unit = "% of questions"  # type: ignore[attr-defined]

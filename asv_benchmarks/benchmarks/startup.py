@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-# 700 words: beyond what is decomposed as a dense matrix, so the sparse kernels are compiled too. No backslash, since the
-# text goes through two interpreters.
+# 700 words: beyond what is decomposed as a dense matrix, so the sparse kernels are compiled too. No backslash, since
+# the text goes through two interpreters.
 _CORPUS = """
 import fastseq as fs
 lines = [" ".join(f"w{(i * i + 7 * j) % 700}" for j in range(20)) for i in range(800)]

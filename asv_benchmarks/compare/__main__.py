@@ -31,14 +31,30 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure fastseq and its peers in one run, interleaved; print the table and write peers.md and "
         "peers.json. Peers that are not installed are shown as such (pip install '.[peers]').",
     )
-    parser.add_argument("--quick", action="store_true", help="a slice of the text, less than 2 minutes; writes nothing "
-                        "unless -o or --readme is given")  # fmt: skip
-    parser.add_argument("--data", default=os.environ.get("FASTSEQ_DATA"), help="folder of the corpora (default: "
-                        "FASTSEQ_DATA, else ../shared/data beside the checkout, else text of installed packages)")  # fmt: skip
-    parser.add_argument("--glove", default=os.environ.get("FASTSEQ_GLOVE"), metavar="DIR",
-                        help="folder with a built `cooccur` of Stanford's GloVe (default: FASTSEQ_GLOVE)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=None,
-                        help="of each side of a row (default: 3, quick 2; slow rows do fewer, short ones more)")  # fmt: skip
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a slice of the text, less than 2 minutes; writes nothing unless -o or --readme is given",
+    )
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("FASTSEQ_DATA"),
+        metavar="DIR",
+        help="folder of the corpora (default: FASTSEQ_DATA, else ../shared/data beside the checkout, else the text of "
+        "installed packages)",
+    )
+    parser.add_argument(
+        "--glove",
+        default=os.environ.get("FASTSEQ_GLOVE"),
+        metavar="DIR",
+        help="folder with a built `cooccur` of Stanford's GloVe (default: FASTSEQ_GLOVE)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=None,
+        help="of each side of a row (default: 3, quick 2; slow rows do fewer, short ones more)",
+    )
     parser.add_argument("--threads", type=int, default=len(_cores()), help="of both sides (default: all cores)")
     parser.add_argument("--dim", type=int, default=100, help="of the vectors (default: 100)")
     parser.add_argument("--only", nargs="+", default=None, metavar="ROW", choices=sorted(_names()),
@@ -98,7 +114,8 @@ def corpus_for(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         )
     }
     if wiki.is_file() and not arguments.quick:
-        return {**found, "corpus": str(wiki), "corpus_name": "100 MB of Wikipedia", "about": "wiki/enwiki100m.txt, one line"}
+        name = "100 MB of Wikipedia"
+        return {**found, "corpus": str(wiki), "corpus_name": name, "about": "wiki/enwiki100m.txt, one line"}
     place = scratch / "corpus.txt"
     if wiki.is_file():
         with open(wiki, "rb") as source:
@@ -134,9 +151,14 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fastseq-compare-") as scratch:
         text = corpus_for(arguments, Path(scratch))
         settings = {
-            **text, "glove": glove and os.path.abspath(glove), "threads": arguments.threads, "rounds": arguments.rounds,
-            "dim": min(arguments.dim, 50) if arguments.quick else arguments.dim, "min_count": 5, "quick": arguments.quick,
-        }  # fmt: skip
+            **text,
+            "glove": glove and os.path.abspath(glove),
+            "threads": arguments.threads,
+            "rounds": arguments.rounds,
+            "dim": min(arguments.dim, 50) if arguments.quick else arguments.dim,
+            "min_count": 5,
+            "quick": arguments.quick,
+        }
         for name in arguments.only or _names():
             print(f"[{time.perf_counter() - begin:5.0f} s] {name} ...", file=sys.stderr, flush=True)
             try:
@@ -191,7 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {output}.md and {output}.json", file=sys.stderr)
     if arguments.readme:
         readme = Path(arguments.readme)
-        readme.write_text(table.replace_between(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
+        short = table.markdown(results, notes=False)
+        readme.write_text(table.replace_between(readme.read_text(encoding="utf-8"), short), encoding="utf-8")
         print(f"wrote {readme}", file=sys.stderr)
     problems = [f"{r['what']}: {r['problem']}" for r in results["records"] if r["problem"]] + results["failed"]
     for problem in problems:

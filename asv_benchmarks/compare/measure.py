@@ -27,8 +27,8 @@ def interleave(
     """Call the sides in turn, A B A B ..., ``rounds`` times each; return the seconds of each call and the last results.
 
     Before that, ``warm`` is called for each side named in it, untimed: compiling, first touches of files and memory and
-    the start of thread pools are not what is compared. Where all of it takes less than `SHORT` seconds, rounds are added
-    up to five times as many: short times are disturbed most.
+    the start of thread pools are not what is compared. Where all of it takes less than `SHORT` seconds, there are up to
+    five times as many rounds: short times are disturbed most.
     """
     for name in sides:
         if warm and name in warm:

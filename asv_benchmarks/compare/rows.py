@@ -1,8 +1,8 @@
 """What is compared. A task runs in a process of its own, takes the settings and returns records, plain JSON values.
 
-A record has ``what`` (the job), ``ours`` and ``peer`` (numbers in ``unit``), ``name`` (the peer), ``higher_is_better``,
-``rounds``, and ``check``: what was found equal on both sides, or ``problem`` where it was not. Where the peer is missing
-``status`` says why and there are no numbers.
+A record has ``what`` (the job), ``ours`` and ``peer`` (numbers in ``unit``), ``name`` (the peer),
+``higher_is_better``, ``rounds``, and ``check``: what was found equal on both sides, or ``problem`` where it was not.
+Where the peer is missing ``status`` says why and there are no numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,16 @@ def record(
     unit: str,
     *,
     rounds: int = 1,
-    check: str = "",
-    problem: str = "",
+    same: tuple[bool, str] = (True, ""),
     higher_is_better: bool = False,
     note: str = "",
 ) -> Record:
-    """Return a record of two measured numbers."""
+    """Return a record of two measured numbers; ``same`` is whether the sides agree, and on what."""
+    agree, about = same
     return {
-        "what": what, "name": peer_name, "ours": ours, "peer": peer, "unit": unit, "rounds": rounds, "check": check,
-        "problem": problem, "higher_is_better": higher_is_better, "note": note, "status": "measured",
+        "what": what, "name": peer_name, "ours": ours, "peer": peer, "unit": unit, "rounds": rounds,
+        "check": about if agree else "", "problem": "" if agree else f"NOT {about}",
+        "higher_is_better": higher_is_better, "note": note, "status": "measured",
     }  # fmt: skip
 
 
@@ -59,10 +61,6 @@ def missing(what: str, peer_name: str, reason: str) -> Record:
 
 def _absent(module: str) -> bool:
     return importlib.util.find_spec(module) is None
-
-
-def _agree(condition: bool, text: str) -> dict[str, str]:
-    return {"check": text} if condition else {"problem": f"NOT {text}"}
 
 
 def _quietest(times: list[float]) -> float:
@@ -88,7 +86,7 @@ def _parts(matrix: Any) -> tuple[Any, Any, Any]:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
 
 
-# --- a text file to a vocabulary ---------------------------------------------------------------------------------------
+# --- a text file to a vocabulary ------------------------------------------------------------------------------------
 
 
 def vocabulary(settings: Settings) -> list[Record]:
@@ -105,11 +103,11 @@ def vocabulary(settings: Settings) -> list[Record]:
     ours, peer = found["ours"], found["peer"]
     counts = {word: peer.wv.get_vecattr(word, "count") for word in peer.wv.index_to_key}
     same = counts == dict(zip(ours.vocab.words, ours.vocab.counts.tolist()))
-    words = _agree(same, f"same {len(counts):,} words, same counts ({sum(counts.values()):,} tokens)")
+    words = (same, f"same {len(counts):,} words, same counts ({sum(counts.values()):,} tokens)")
     del ours, peer, found, counts
     rows = [
-        record(what, name, _quietest(times["ours"]), _quietest(times["peer"]), "s", rounds=settings["rounds"], **words,
-               note="gensim only counts; fastseq also encodes")
+        record(what, name, _quietest(times["ours"]), _quietest(times["peer"]), "s", rounds=settings["rounds"],
+               same=words, note="gensim only counts; fastseq also encodes")
     ]  # fmt: skip
     peaks = {side: run_task(f"vocabulary_memory_{side}", settings) for side in ("ours", "peer")}
     size = os.path.getsize(settings["corpus"])
@@ -141,7 +139,7 @@ def vocabulary_memory_peer(settings: Settings) -> int | None:
     return peak_bytes()
 
 
-# --- counting ----------------------------------------------------------------------------------------------------------
+# --- counting -------------------------------------------------------------------------------------------------------
 
 
 def _count(corpus: Any, window: int) -> Any:
@@ -171,9 +169,9 @@ def counting_glove(settings: Settings) -> list[Record]:
         try:
             # cooccur is a process of its own and compiles nothing; the file is in the page cache by now.
             times, found = interleave(
-                {"ours": lambda window=window: _count(corpus, window), "peer": peer},
+                {"ours": partial(_count, corpus, window), "peer": peer},
                 settings["rounds"],
-                {"ours": lambda window=window: _count(corpus, window)},
+                {"ours": partial(_count, corpus, window)},
             )
             theirs = peers.glove_matrix(files[0], len(words))
         finally:
@@ -186,10 +184,10 @@ def counting_glove(settings: Settings) -> list[Record]:
             and np.array_equal(indices, theirs.indices)
             and np.array_equal(data, theirs.data)
         )
-        equal = _agree(same, f"same {len(indices):,} counts")
+        equal = (same, f"same {len(indices):,} counts")
         rows.append(
             record(title, name, _quietest(times["ours"]), _quietest(times["peer"]), "s", rounds=settings["rounds"],
-                   **equal, note="cooccur also reads the text and writes a file; fastseq counts encoded ids")
+                   same=equal, note="cooccur also reads the text and writes a file; fastseq counts encoded ids")
         )  # fmt: skip
         del theirs, found, indptr, indices, data
     return rows
@@ -208,12 +206,12 @@ def counting_scipy(settings: Settings) -> list[Record]:
         rounds,
         {"ours": lambda: _count(corpus, 5)},
     )
-    (indptr, indices, data), theirs = found["ours"], found["peer"]
+    (_, indices, data), theirs = found["ours"], found["peer"]
     same = np.array_equal(indices, theirs.indices) and np.array_equal(data, theirs.data)
     return [
         record(f"{settings['corpus_name']}: co-occurrence counts, window 5", "SciPy: COO to CSR by distance",
                _quietest(times["ours"]), _quietest(times["peer"]), "s", rounds=rounds,
-               **_agree(same, f"same {len(indices):,} counts"))
+               same=(same, f"same {len(indices):,} counts"))
     ]  # fmt: skip
 
 
@@ -237,7 +235,7 @@ def counting_python(settings: Settings) -> list[Record]:
     return [
         record(f"its first {len(ids):,} tokens: co-occurrence counts, window 5", "collections.Counter",
                _quietest(times["ours"]), _quietest(times["peer"]), "s",
-               **_agree(same, f"same {len(indices):,} counts"))
+               same=(same, f"same {len(indices):,} counts"))
     ]  # fmt: skip
 
 
@@ -273,7 +271,7 @@ def counting_memory_15(settings: Settings) -> list[dict[str, Any]]:
     return _counting_memory(settings, 15)
 
 
-# --- weighing and factorising ------------------------------------------------------------------------------------------
+# --- weighing and factorising ---------------------------------------------------------------------------------------
 
 
 def weighing(settings: Settings) -> list[Record]:
@@ -293,7 +291,7 @@ def weighing(settings: Settings) -> list[Record]:
         difference = float(abs(found["ours"] - found[side]).max())
         rows.append(
             record(f"PPMI of {counts.nnz:,} counts", name, _quietest(times["ours"]), _quietest(times[side]), "s",
-                   rounds=settings["rounds"], **_agree(difference < 1e-5, f"equal to {_power_of_ten(difference)}"))
+                   rounds=settings["rounds"], same=(difference < 1e-5, f"equal to {_power_of_ten(difference)}"))
         )  # fmt: skip
     return rows
 
@@ -319,7 +317,7 @@ def sparse_product(settings: Settings) -> list[Record]:
     return [
         record(f"sparse ({matrix.nnz:,} entries) times dense (150 columns)", "SciPy (one thread)",
                work / _quietest(times["ours"]), work / _quietest(times["peer"]), "GFLOP/s", rounds=settings["rounds"],
-               higher_is_better=True, **_agree(difference < 1e-5, f"equal to {_power_of_ten(difference)} of the largest"))
+               same=(difference < 1e-5, f"equal to {_power_of_ten(difference)} of the largest"), higher_is_better=True)
     ]  # fmt: skip
 
 
@@ -350,7 +348,7 @@ def factorising(settings: Settings) -> list[Record]:
     difference = float(np.max(np.abs(found["ours"][1] / found["peer"][1] - 1)))
     return [
         record(what, "scikit-learn randomized_svd", _quietest(times["ours"]), _quietest(times["peer"]), "s",
-               rounds=rounds, **_agree(difference < 1e-3, f"singular values equal to {_power_of_ten(difference)}"))
+               rounds=rounds, same=(difference < 1e-3, f"singular values equal to {_power_of_ten(difference)}"))
     ]  # fmt: skip
 
 
@@ -370,9 +368,8 @@ def svd_settings(settings: Settings) -> list[dict[str, Any]]:
     # Words of every frequency alike, since rare ones have no less right to their neighbours.
     asked = rng.choice(matrix.shape[0], min(1000, matrix.shape[0]), replace=False)
     wanted = _neighbours(u * exact**WEIGHT, asked)
-    table: list[dict[str, Any]] = [
-        {"method": "exact: scipy.sparse.linalg.svds (ARPACK, tolerance 1e-6)", "seconds": arpack, "kept": 1.0, "error": 0.0}
-    ]
+    method = "exact: scipy.sparse.linalg.svds (ARPACK, tolerance 1e-6)"
+    table: list[dict[str, Any]] = [{"method": method, "seconds": arpack, "kept": 1.0, "error": 0.0}]
 
     def add(method: str, function: Callable[[], Any]) -> None:
         begin = time.perf_counter()
@@ -390,21 +387,15 @@ def svd_settings(settings: Settings) -> list[dict[str, Any]]:
     others = [(5, 50, True), (7, 50, True), (10, 100, True), (5, 10, False), (10, 50, False), (10, 100, False)]
     for n_iter, n_oversamples, shift in dict.fromkeys([default, *(others[:1] if settings["quick"] else others)]):
         label = f"fastseq: {n_iter} iterations, {n_oversamples} extra, {'shifted' if shift else 'plain'}"
-        add(
-            label + (" (the default)" if (n_iter, n_oversamples, shift) == default else ""),
-            lambda n_iter=n_iter, n_oversamples=n_oversamples, shift=shift: kernels.randomized_svd(
-                *parts, matrix.shape[1], dim, n_iter=n_iter, n_oversamples=n_oversamples, shift=shift
-            ),
-        )
+        if (n_iter, n_oversamples, shift) == default:
+            label += " (the default)"
+        options = {"n_iter": n_iter, "n_oversamples": n_oversamples, "shift": shift}
+        add(label, partial(kernels.randomized_svd, *parts, matrix.shape[1], dim, **options))
     if not _absent("sklearn"):
         theirs = ((5, 10, " (TruncatedSVD's default)"), (10, 100, ""))
         for n_iter, n_oversamples, label in theirs[: 1 if settings["quick"] else None]:
-            add(
-                f"scikit-learn: {n_iter} iterations, {n_oversamples} extra{label}",
-                lambda n_iter=n_iter, n_oversamples=n_oversamples: peers.sklearn_svd(
-                    matrix, dim, n_oversamples, n_iter, 0
-                ),
-            )
+            label = f"scikit-learn: {n_iter} iterations, {n_oversamples} extra{label}"
+            add(label, partial(peers.sklearn_svd, matrix, dim, n_oversamples, n_iter, 0))
     return table
 
 
@@ -416,7 +407,7 @@ def _neighbours(vectors: np.ndarray, asked: np.ndarray, n: int = 10) -> np.ndarr
     return np.argpartition(-scores, n, axis=1)[:, :n]
 
 
-# --- the whole run -----------------------------------------------------------------------------------------------------
+# --- the whole run --------------------------------------------------------------------------------------------------
 
 
 def whole_run(settings: Settings) -> list[Record]:
@@ -433,7 +424,7 @@ def whole_run(settings: Settings) -> list[Record]:
         for side in sides:
             # The vectors are the same at every run, so they are scored once.
             runs[side].append(run_task(f"whole_run_{side}", {**settings, "score": turn == 0}))
-    best = {side: {**results[0], **min(results, key=lambda result: result["seconds"])} for side, results in runs.items()}
+    best = {side: {**all_[0], **min(all_, key=lambda run: run["seconds"])} for side, all_ in runs.items()}
     rows: list[Record] = []
     for side, name in (("glove", glove), ("scipy", scipy)):
         if side not in sides:
@@ -444,13 +435,12 @@ def whole_run(settings: Settings) -> list[Record]:
                    note=f"fastseq: {_stages(best['ours'])}; peer: {_stages(best[side])}")
         )  # fmt: skip
         if best["ours"]["peak"] and best[side]["peak"]:
-            rows.append(
-                record(f"{settings['corpus_name']}: the same, peak memory of the process", name,
-                       max(run["peak"] for run in runs["ours"]) / 1e6, max(run["peak"] for run in runs[side]) / 1e6, "MB",
-                       rounds=rounds)
-            )  # fmt: skip
+            ours, peer = (max(run["peak"] for run in runs[s]) / 1e6 for s in ("ours", side))
+            title = f"{settings['corpus_name']}: the same, peak memory of the process"
+            rows.append(record(title, name, ours, peer, "MB", rounds=rounds))
     side = "glove" if "glove" in sides else "scipy"
-    for score, title in (("spearman", "WS-353, Spearman x 100"), ("accuracy", "Google analogies, % right of 30,000 words")):
+    scores = (("spearman", "WS-353, Spearman x 100"), ("accuracy", "Google analogies, % right (first 30,000 words)"))
+    for score, title in scores:
         if score in best["ours"] and score in best[side]:
             rows.append(
                 record(f"those vectors: {title}", glove if side == "glove" else scipy, 100 * best["ours"][score],
@@ -558,7 +548,7 @@ def _whole_run_peer(settings: Settings, glove: str | None) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak, "stages": stages, **_scores(matrix, words, settings)}
 
 
-# --- questions ---------------------------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -602,7 +592,7 @@ def analogies(settings: Settings) -> list[Record]:
     text = f"both {100 * score:.2f} % right of {used:,} used"
     return [
         record(f"{result.used + result.skipped:,} analogy questions, 30,000 candidates", name, _quietest(times["ours"]),
-               _quietest(times["peer"]), "s", rounds=rounds, **_agree(same, text))
+               _quietest(times["peer"]), "s", rounds=rounds, same=(same, text))
     ]  # fmt: skip
 
 
@@ -632,19 +622,19 @@ def neighbours(settings: Settings) -> list[Record]:
         [len({w for w, _ in a} & {w for w, _ in b}) / 10 for a, b in zip(found["ours"], found["peer"])]
     )
     same_batch = [[w for w, _ in row] for row in found["ours"]] == [[w for w, _ in row] for row in found["batch"]]
-    check = _agree(bool(kept > 0.999) and same_batch, "same words")
+    check = (bool(kept > 0.999) and same_batch, "same words")
     what = f"ten nearest of {len(vectors):,} words"
     each = 1e3 / len(words)
     return [
-        record(f"{what}, one question at a time", name, each * _quietest(times["ours"]), each * _quietest(times["peer"]),
-               "ms", rounds=settings["rounds"], **check),
+        record(f"{what}, one question at a time", name, each * _quietest(times["ours"]),
+               each * _quietest(times["peer"]), "ms", rounds=settings["rounds"], same=check),
         record(f"{what}, {len(words)} at once, each", f"{name} in a loop", each * _quietest(times["batch"]),
-               each * _quietest(times["peer"]), "ms", rounds=settings["rounds"], **check,
+               each * _quietest(times["peer"]), "ms", rounds=settings["rounds"], same=check,
                note="gensim has no batched form"),
     ]  # fmt: skip
 
 
-# --- start -------------------------------------------------------------------------------------------------------------
+# --- start ----------------------------------------------------------------------------------------------------------
 
 
 def _fresh(code: str, settings: Settings, **extra: str) -> Any:
@@ -702,16 +692,16 @@ def first_fit(settings: Settings) -> list[dict[str, Any]]:
         warm = [[float(x) for x in _fresh(_FIRST_FIT, settings, NUMBA_CACHE_DIR=cache).split()] for _ in range(3)]
     fit, text = (min(column) for column in zip(*warm))
     alone = min(float(_fresh(_TIMED.format("import fastseq"), settings)) for _ in range(3))
+    rest = "for import and the first Corpus"
+    first = "First CountVectors.fit,"
     return [
         {"fact": "`import fastseq`, in a fresh interpreter", "value": f"{1000 * alone:.1f} ms"},
-        {"fact": "First CountVectors.fit, empty cache of compiled kernels", "value": f"{cold[0]:.1f} s (and {cold[1]:.1f} s "
-         "for import and the first Corpus)"},
-        {"fact": "First CountVectors.fit, warm cache", "value": f"{fit:.2f} s (and {text:.2f} s for import and the first "
-         "Corpus)"},
-    ]  # fmt: skip
+        {"fact": f"{first} empty cache of compiled kernels", "value": f"{cold[0]:.1f} s (and {cold[1]:.1f} s {rest})"},
+        {"fact": f"{first} warm cache", "value": f"{fit:.2f} s (and {text:.2f} s {rest})"},
+    ]
 
 
-# --- what a run consists of --------------------------------------------------------------------------------------------
+# --- what a run consists of -----------------------------------------------------------------------------------------
 
 ROWS: dict[str, Callable[[Settings], list[Record]]] = {
     "vocabulary": vocabulary,

@@ -65,8 +65,8 @@ def markdown_svd(table: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """Return all of a run as Markdown."""
+def markdown(results: Mapping[str, Any], notes: bool = True) -> str:
+    """Return all of a run as Markdown, with or without the notes on single rows."""
     machine = results["machine"]
     losing = [record for record in results["records"] if loses(record)]
     parts = [
@@ -85,9 +85,9 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"Lost: {len(losing)} of {sum(ratio(r) is not None for r in results['records'])} rows"
             + (":\n" + "\n".join(f"- {r['what']}, against {r['name']}" for r in losing) if losing else ".")
         )
-    notes = [f"- {r['what']} ({r['name']}): {r['note']}" for r in results["records"] if r["note"]]
-    if notes:
-        parts.append("Notes:\n" + "\n".join(notes))
+    told = [f"- {r['what']} ({r['name']}): {r['note']}" for r in results["records"] if r["note"]]
+    if told and notes:
+        parts.append("Notes:\n" + "\n".join(told))
     facts = [f"| {fact['fact']} | {fact['value']} |" for fact in results["facts"]]
     if facts:
         parts.append("\n".join(["| fastseq alone | |", "|---|---|", *facts]))

@@ -107,7 +107,14 @@ def ppmi(counts: Any, shift: float = 1.0, smoothing: float = 1.0, dtype: Any = "
 
 
 def truncated_svd(
-    matrix: Any, k: int, *, n_oversamples: int = 50, n_iter: int = 10, shift: bool = True, random_state: Any = 0
+    matrix: Any,
+    k: int,
+    *,
+    method: str = "krylov",
+    n_iter: int | None = None,
+    block: int | None = None,
+    n_oversamples: int = 10,
+    random_state: Any = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the ``k`` largest singular values of a sparse matrix and their vectors.
 
@@ -117,7 +124,7 @@ def truncated_svd(
         float32 or float64.
     k : int
         1 to min(n, m).
-    n_oversamples, n_iter, shift
+    method, n_iter, block, n_oversamples
         How close to the exact factorisation; see `fastseq.kernels.randomized_svd`.
     random_state : None, int or numpy.random.Generator
         Of the random start.
@@ -140,9 +147,10 @@ def truncated_svd(
         *on_device,
         csr.shape[1],
         k,
-        n_oversamples=n_oversamples,
+        method=method,
         n_iter=n_iter,
-        shift=shift,
+        block=block,
+        n_oversamples=n_oversamples,
         key=as_key(random_state, "svd"),
     )
     u, s, vt = (to_host(part) for part in result)
@@ -170,8 +178,9 @@ class CountVectors(Model):
         The p in ``U * S**p``: 0 and 0.5 do well, 1 (the plain SVD) does not.
     add_context : bool
         Whether a word's vector is the sum of its row's and its column's (w + c).
-    n_oversamples, n_iter : int
-        How close the SVD comes to the exact one; see `fastseq.kernels.randomized_svd`. Up to 600 words it is exact.
+    n_iter : int
+        Iterations of the SVD: more come closer to the exact one; see `fastseq.kernels.randomized_svd`. Up to 600 words
+        it is exact.
     random_state : None, int or numpy.random.Generator
         Of the SVD's random start.
 
@@ -210,8 +219,7 @@ class CountVectors(Model):
         shift: float = 1.0,
         eigenvalue_weight: float = 0.5,
         add_context: bool = False,
-        n_oversamples: int = 50,
-        n_iter: int = 10,
+        n_iter: int = 12,
         random_state: Any = 0,
     ) -> None:
         self.dim = dim
@@ -222,7 +230,6 @@ class CountVectors(Model):
         self.shift = shift
         self.eigenvalue_weight = eigenvalue_weight
         self.add_context = add_context
-        self.n_oversamples = n_oversamples
         self.n_iter = n_iter
         self.random_state = random_state
 
@@ -302,7 +309,7 @@ class CountVectors(Model):
     def _check(self, corpus: Corpus) -> None:
         _check_corpus(corpus)
         n_words = len(corpus.vocab)
-        for name in ("dim", "window", "n_iter", "n_oversamples"):
+        for name in ("dim", "window", "n_iter"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise DTypeError(f"{name} is {value!r}, expected an integer")
@@ -335,7 +342,6 @@ class CountVectors(Model):
             *weighed,
             n_words,
             self.dim,
-            n_oversamples=self.n_oversamples,
             n_iter=self.n_iter,
             key=as_key(self.random_state, "svd"),
         )

@@ -291,22 +291,44 @@ class TestFunctions:
         u, s, vt = extmath.randomized_svd(matrix, 20, n_oversamples=10, n_iter=5, random_state=0)
         start = np.random.RandomState(0).normal(size=(300, 30))
         ours = randomized_svd(
-            matrix.indptr, matrix.indices, matrix.data, 300, 20, n_oversamples=10, n_iter=5, shift=False, start=start
+            matrix.indptr, matrix.indices, matrix.data, 300, 20, method="power", n_oversamples=10, n_iter=5, start=start
         )
         np.testing.assert_allclose(ours[1], s, rtol=1e-4)
         np.testing.assert_allclose((ours[0] * ours[1]) @ ours[2], (u * s) @ vt, atol=1e-3)
 
-    def test_shifts_come_closer_than_plain_iterations(self, rng):
-        from fastseq.kernels import randomized_svd
-
-        left, _ = np.linalg.qr(rng.standard_normal((500, 200)))
-        right, _ = np.linalg.qr(rng.standard_normal((400, 200)))
-        values = np.arange(1, 201) ** -0.5
+    def test_krylov_comes_closer_than_power_for_the_same_products(self, rng):
+        left, _ = np.linalg.qr(rng.standard_normal((900, 700)))
+        right, _ = np.linalg.qr(rng.standard_normal((700, 700)))
+        values = np.arange(1, 701) ** -0.5
         matrix = csr_array(((left * values) @ right.T).astype(np.float32))
         error = {}
-        for shift in (True, False):
-            _, s, _ = randomized_svd(
-                matrix.indptr, matrix.indices, matrix.data, 400, 40, n_oversamples=20, n_iter=6, shift=shift, key=1
+        settings = {"krylov": {"block": 16, "n_iter": 12}, "power": {"n_oversamples": 10, "n_iter": 3}}
+        for method, options in settings.items():
+            _, s, _ = fs.truncated_svd(matrix, 40, method=method, random_state=1, **options)
+            error[method] = np.abs(s - values[:40]).max()
+        # 16 * 25 + 40 and 50 * 8 columns multiplied.
+        assert error["krylov"] < 0.02 * error["power"]
+
+    @pytest.mark.parametrize("options", [
+        {"method": "arnoldi"}, {"n_iter": -1}, {"block": 0}, {"n_oversamples": -1},
+    ])  # fmt: skip
+    def test_bad_svd_options(self, options):
+        with pytest.raises(errors.ValueRangeError, match=next(iter(options))):
+            fs.truncated_svd(np.eye(5), 2, **options)
+
+    def test_svd_start_of_the_wrong_shape(self):
+        from fastseq.kernels import randomized_svd
+
+        with pytest.raises(errors.ShapeError, match=r"start has shape \(5, 3\), expected \(5, 4\)"):
+            randomized_svd(
+                np.arange(6), np.arange(5), np.ones(5), 5, 2, method="power", n_oversamples=2, start=np.ones((5, 3))
             )
-            error[shift] = np.abs(s - values[:40]).max()
-        assert error[True] < 0.5 * error[False]
+
+    def test_svd_is_the_same_for_any_number_of_threads(self, rng):
+        matrix = csr_array(((rng.random((5000, 900)) < 0.01) * rng.random((5000, 900))).astype(np.float32))
+        many = fs.truncated_svd(matrix, 10)
+        with fs.threads(1):
+            one = fs.truncated_svd(matrix, 10)
+        assert all(np.array_equal(a, b) for a, b in zip(many, one))
+        with fs.threads(2):
+            assert all(np.array_equal(a, b) for a, b in zip(many, fs.truncated_svd(matrix, 10)))
