@@ -19,7 +19,8 @@ import os
 import threading
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from ..errors import ForkError
 
 __all__ = [
     "FMA",
+    "REORDERED",
     "ParallelKernel",
     "jit",
     "parallel_jit",
+    "one_thread",
     "source_digest",
     "settle_threading_layer",
     "cache_files",
@@ -42,6 +45,8 @@ __all__ = [
 # Products and sums may be contracted to fused multiply-adds, nothing else: NaN and infinity keep their meaning.
 # Measured on the sparse product: 1.3 times as fast as without.
 FMA = frozenset({"contract"})
+# Sums may also be taken in another order, which lets a dot product's loop vectorise: 5 times as fast for one query.
+REORDERED = frozenset({"contract", "reassoc"})
 
 _PACKAGE = Path(__file__).resolve().parent
 _CACHE_SWITCH = "FASTSEQ_CACHE"
@@ -117,6 +122,17 @@ def parallel_jit(function: Any = None, *, fastmath: frozenset[str] = frozenset()
     if function is None:
         return lambda f: parallel_jit(f, fastmath=fastmath)
     return ParallelKernel(_compile(function, parallel=True, fastmath=fastmath), function)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run parallel kernels on the calling thread alone inside the block: for work too small to wake others for."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 class _Pool:

@@ -83,8 +83,9 @@ def nearest_dot(queries: Any, matrix: Any, k: int, *, exclude: Any = None, scale
 
     Notes
     -----
-    Rows with equal scores come in the order of their numbers, and a score does not depend on which other queries or
-    rows there are, so equal rows have equal scores and results are the same for any number of threads. Rows whose
+    Rows with equal scores come in the order of their numbers, and a score does not depend on which other rows there
+    are, so equal rows have equal scores and results are the same for any number of threads. Fewer than four queries at
+    once are multiplied another way than more, so their scores may differ from those in the last bits. Rows whose
     score is NaN or -inf are left out. Products are summed in the dtype of ``matrix``. Memory beside the
     result and a copy of the queries is bounded (about 50 MB for small ``k``), however many queries and rows there are.
 

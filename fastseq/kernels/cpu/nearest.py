@@ -11,12 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import jit, parallel_jit
+from .._jit import REORDERED, jit, one_thread, parallel_jit
 
 _PANEL = 128  # rows; 64 to 256 are within 10 % for many queries, and fewer waste less on few rows
 _STRIP = 16  # rows that are turned at once: one cache line of float32 is written for each term
 _CHUNK = 64  # scores that are compared with the threshold at once
 _TASKS_PER_THREAD = 4
+# Products below which other threads are not woken: one query among 14,000 rows of 100 takes 0.15 ms on one thread, and
+# waking a second one takes longer than that on a busy machine.
+_ALONE = 1 << 21
+_FEW = 4  # fewer queries than this are multiplied row by row: a panel would be turned for three idle queries
 # Each task packs the rows for itself, which costs as much as 20 queries; but fewer shards cost less than more, since
 # every shard of a query fills a heap of its own.
 _QUERIES_PER_TASK = 512
@@ -187,6 +191,36 @@ def _search(
                     _offer(out, r, n, start, exclude, i + r, shard_ids, shard_scores, s)
 
 
+@parallel_jit(fastmath=REORDERED)
+def _scan(
+    queries,        # IN    float (Q, D)
+    matrix,         # IN    float (V, D)
+    scales,         # IN    float (V,)
+    exclude,        # IN    int32 (Q, E)
+    shard,          # IN    int64: rows of the matrix of one task
+    shard_ids,      # INOUT int32 (S, Q, k), -1 on entry: heaps
+    shard_scores,   # INOUT float (S, Q, k), -inf on entry
+):
+    n_rows, n_queries = matrix.shape[0], exclude.shape[0]
+    zero = matrix.dtype.type(0)
+    for s in prange(shard_ids.shape[0]):
+        out = np.empty((1, _PANEL), matrix.dtype)
+        last_row = min(n_rows, (s + 1) * shard)
+        for start in range(s * shard, last_row, _PANEL):
+            n = min(_PANEL, last_row - start)
+            for query in range(n_queries):
+                terms = queries[query]
+                for j in range(n):
+                    row = matrix[start + j]
+                    total = zero
+                    for d in range(row.shape[0]):
+                        total += row[d] * terms[d]
+                    out[0, j] = total * scales[start + j]
+                for j in range(n, _PANEL):
+                    out[0, j] = zero
+                _offer(out, 0, n, start, exclude, query, shard_ids, shard_scores, s)
+
+
 @parallel_jit
 def _search_mul(
     queries,        # IN    float (Q4 * T, D4): T terms for each of Q queries, zeros up to multiples of 4
@@ -298,8 +332,18 @@ def _in_parts(n_queries, matrix, k, search):
 
 def nearest_dot(queries, matrix, k, exclude, scales):
     """Allocate the result and search."""
+    if queries.shape[0] * matrix.size < _ALONE:
+        with one_thread():
+            return _nearest_dot(queries, matrix, k, exclude, scales)
+    return _nearest_dot(queries, matrix, k, exclude, scales)
+
+
+def _nearest_dot(queries, matrix, k, exclude, scales):
 
     def search(first, last, block, shard, shard_ids, shard_scores):
+        if last - first < _FEW:
+            _scan(queries[first:last], matrix, scales, exclude[first:last], shard, shard_ids, shard_scores)
+            return
         rows = _padded(queries[first:last], 4)
         _search(rows, matrix, scales, exclude[first:last], block, shard, shard_ids, shard_scores)
 

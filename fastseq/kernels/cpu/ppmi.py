@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
-from .._jit import parallel_jit
+from .._jit import FMA, parallel_jit
+from .._scalar import log_float32
+from .sparse import row_blocks
 
 # Column sums are added in this many shares, whatever the number of threads, and the shares in order: same bits always.
 _SHARES = 16
+# log(1 + 2**-23), the least logarithm of a float32 above 1.
+_LEAST = np.float32(1.1920928e-07)
 
 
 @parallel_jit
@@ -40,38 +44,55 @@ def _count_kept(
     data,          # IN  int32, int64, float32 or float64 (nnz,)
     row_scale,     # IN  float64 (n,)
     column_scale,  # IN  float64 (v,)
+    blocks,        # IN  int64 (b + 1,) rows where each block begins
+    order,         # IN  int64 (b,)
     sizes,         # OUT int64 (n,)
 ):
-    for row in prange(indptr.shape[0] - 1):
-        scale = row_scale[row]
-        kept = 0
-        for k in range(indptr[row], indptr[row + 1]):
-            # The logarithm is above 0 where the ratio is above 1: no logarithm is needed to count.
-            if data[k] * scale * column_scale[indices[k]] > 1.0:
-                kept += 1
-        sizes[row] = kept
+    for turn in prange(order.shape[0]):
+        for row in range(blocks[order[turn]], blocks[order[turn] + 1]):
+            scale = row_scale[row]
+            kept = 0
+            for k in range(indptr[row], indptr[row + 1]):
+                # The logarithm is above 0 where the ratio is above 1: no logarithm is needed to count.
+                kept += data[k] * scale * column_scale[indices[k]] > 1.0
+            sizes[row] = kept
 
 
-@parallel_jit
+@parallel_jit(fastmath=FMA)
 def _fill(
     indptr,        # IN  int64 (n + 1,)
     indices,       # IN  int32 (nnz,)
     data,          # IN  int32, int64, float32 or float64 (nnz,)
     row_scale,     # IN  float64 (n,)
     column_scale,  # IN  float64 (v,)
+    blocks,        # IN  int64 (b + 1,)
+    order,         # IN  int64 (b,)
     new_indptr,    # IN  int64 (n + 1,)
     new_indices,   # OUT int32 (m,)
     new_data,      # OUT float32 or float64 (m,)
 ):
-    for row in prange(indptr.shape[0] - 1):
-        scale = row_scale[row]
-        target = new_indptr[row]
-        for k in range(indptr[row], indptr[row + 1]):
-            ratio = data[k] * scale * column_scale[indices[k]]
-            if ratio > 1.0:
+    single = new_data.itemsize == 4
+    for turn in prange(order.shape[0]):
+        for row in range(blocks[order[turn]], blocks[order[turn] + 1]):
+            scale = row_scale[row]
+            target = new_indptr[row]
+            end = new_indptr[row + 1]
+            k = indptr[row]
+            # Each ratio is written and counted only if it is above 1: a branch would be mispredicted at every fifth.
+            while target < end and k < indptr[row + 1]:
+                ratio = data[k] * scale * column_scale[indices[k]]
                 new_indices[target] = indices[k]
-                new_data[target] = math.log(ratio)
-                target += 1
+                new_data[target] = ratio
+                target += ratio > 1.0
+                k += 1
+            for j in range(new_indptr[row], end):
+                ratio = new_data[j]
+                # A float32 ratio just above 1 may have been rounded to 1, whose logarithm is 0, but what is kept is
+                # above 0: the ratio is then taken as the next number after 1.
+                if single:
+                    new_data[j] = max(log_float32(ratio), _LEAST)
+                else:
+                    new_data[j] = math.log(ratio)
 
 
 def _inverse(values):
@@ -92,10 +113,14 @@ def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     smoothed = np.where(columns > 0, columns, 1.0) ** smoothing * (columns > 0)
     row_scale = _inverse(rows * shift)
     column_scale = smoothed.sum() * _inverse(smoothed)
+    # Rows fall in length, so equal runs of rows would leave nearly all the work to the first thread.
+    blocks, order = row_blocks(indptr, get_num_threads())
     sizes = np.empty(n_rows, np.int64)
-    _count_kept(indptr, indices, data, row_scale, column_scale, sizes)
+    _count_kept(indptr, indices, data, row_scale, column_scale, blocks, order, sizes)
     new_indptr = np.concatenate([[0], np.cumsum(sizes)])
     new_indices = np.empty(new_indptr[-1], np.int32)
-    new_data = np.empty(new_indptr[-1], dtype)
-    _fill(indptr, indices, data, row_scale, column_scale, new_indptr, new_indices, new_data)
-    return new_indptr, new_indices, new_data
+    # The ratios pass through the result's memory. Where they might outgrow float32, they pass through float64.
+    largest = row_scale.max(initial=0.0) * column_scale.max(initial=0.0) * float(data.max(initial=0))
+    new_data = np.empty(new_indptr[-1], dtype if largest < 1e38 else np.float64)
+    _fill(indptr, indices, data, row_scale, column_scale, blocks, order, new_indptr, new_indices, new_data)
+    return new_indptr, new_indices, new_data.astype(dtype, copy=False)

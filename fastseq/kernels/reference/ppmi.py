@@ -50,4 +50,6 @@ def ppmi_weights_cases():
         yield Case(f"counts of {dtype}", (indptr, indices, data.astype(dtype), 40), {"dtype": "float64"})
     data.flags.writeable = False
     yield Case("read-only counts, a count of zero", (indptr, indices, np.where(data == 3, 0, data), 40))
+    extreme = np.where(data == 3, 1e-30, 1e30)
+    yield Case("ratios beyond float32", (indptr, indices, extreme, 40))
     yield Case("counts beyond 2**31", (indptr, indices, data * 2**31, 40), {"smoothing": 0.75})
