@@ -96,7 +96,7 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "ppmi_weights": lambda: ((*counts(), N_WORDS), {"smoothing": 0.75}),
     "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
     "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
-    "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4, "n_oversamples": 20}),
+    "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4}),
     "nearest_dot": lambda: ((_units(1000, DIM), _units(N_WORDS, DIM), 10), {}),
     "nearest_mul": lambda: ((_units(500, 2, DIM), _units(500, 1, DIM), _units(N_WORDS, DIM), 10), {}),
 }

@@ -160,7 +160,6 @@ class _Pool:
 _pool = _Pool()
 
 
-
 def _after_fork() -> None:
     """Give the child a lock that no other thread holds."""
     _pool.lock = threading.RLock()

@@ -148,6 +148,7 @@ class TestIO:
     def test_a_failed_write_leaves_the_old_file_and_nothing_else(self, tmp_path):
         path = tmp_path / "x.bin"
         path.write_bytes(b"old")
+
         def write():
             with io.atomic_write(path) as file:
                 file.write(b"new")
