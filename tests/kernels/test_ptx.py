@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 import re
 
@@ -15,6 +15,8 @@ from fastseq.kernels import _cuda
 def _why_not():
     if _cuda.SIMULATED:
         return "the simulator compiles nothing; run this without NUMBA_ENABLE_CUDASIM"
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed (the ptx extra); without a driver, Numba's built-in target compiles only some"
 
     def probe(out):
         out[0] = out[1]
