@@ -16,7 +16,7 @@ def _why_not():
     if _cuda.SIMULATED:
         return "the simulator compiles nothing; run this without NUMBA_ENABLE_CUDASIM"
     if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed (the ptx extra); without a driver, Numba's built-in target compiles only some"
+        return "numba-cuda is not installed (the ptx extra); Numba's built-in target asks for a driver"
 
     def probe(out):
         out[0] = out[1]
