@@ -40,11 +40,14 @@ def run(output: str = "fastseq-demo") -> None:
     output : str
         ``output.png`` and ``output.safetensors`` are written.
     """
+    from .io import check_writable
     from .models.count_vectors import CountVectors
     from .text import datasets
     from .vectors.formats import check_target
 
     check_target(f"{output}.safetensors")
+    check_writable(f"{output}.safetensors")
+    check_writable(f"{output}.png")
     begin = time.perf_counter()
 
     def tell(text: str) -> None:

@@ -54,6 +54,8 @@ def use_device(device: str) -> Iterator[None]:
 def to_device(array: Any, device: str | None = None) -> Any:
     """Return ``array`` on ``device`` (default: the current one); no copy where it lies there already."""
     device = device or current_device()
+    if device not in _DEVICES:
+        raise ValueRangeError(f"device is {device!r}, expected one of {_DEVICES}")
     if device == "cpu":
         return to_host(array)
     from .kernels import _cuda

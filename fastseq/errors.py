@@ -71,3 +71,8 @@ class MissingExtraError(FastseqError, ImportError):
         )
         self.package = package
         self.extra = extra
+        self.purpose = purpose
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        # The default would call the constructor with the message alone.
+        return type(self), (self.package, self.extra, self.purpose)

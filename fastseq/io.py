@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .errors import DTypeError, FormatError
+from .errors import DTypeError, FormatError, ValueRangeError
 
-__all__ = ["atomic_write", "save_arrays", "load_arrays", "file_kind"]
+__all__ = ["atomic_write", "check_writable", "save_arrays", "load_arrays", "file_kind"]
 
 _FORMAT = "fastseq"
+_DTYPES: dict[str, type] = {
+    "F16": np.float16, "F32": np.float32, "F64": np.float64, "I8": np.int8, "U8": np.uint8, "I16": np.int16,
+    "U16": np.uint16, "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64, "BOOL": np.bool_,
+}  # fmt: skip
 _VERSION = 1
 
 
@@ -27,22 +32,28 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems do not sync folders. The file is written and renamed all the same.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 
 
-def _mode_for(target: Path) -> int:
-    """Return the permissions that ``open(target, "w")`` would have left."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise what `atomic_write` would raise for ``path``, before the work whose result shall go there.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, FileExistsError, PermissionError, OSError
+        The folder is missing or cannot be written, or ``path`` is a folder, a device or a pipe.
+    """
+    handle, temporary = _create_beside(_target(path))
+    os.close(handle)
+    temporary.unlink()
 
 
-@contextmanager
-def _atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it onto ``path`` on success and remove it on failure."""
+def _target(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if target.is_symlink():
         target = target.resolve()
@@ -50,17 +61,40 @@ def _atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise IsADirectoryError(f"{target} is a directory, expected the name of a file to write")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; make it before writing {target.name}")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{target} is a device, a pipe or a socket, expected a file or a name that is free")
+    return target
+
+
+def _create_beside(target: Path) -> tuple[int, Path]:
+    """Create a file beside ``target`` with the permissions of an ordinary new file; return its handle and path."""
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(temporary, flags, 0o666), temporary
+    except OSError as error:
+        # The user's own name, not that of the file beside it.
+        raise type(error)(error.errno, error.strerror, str(target)) from None
+
+
+@contextmanager
+def _atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it onto ``path`` on success and remove it on failure."""
+    target = _target(path)
+    handle, temporary = _create_beside(target)
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        if os.name != "nt":
-            temporary.chmod(_mode_for(target))
+        if os.name != "nt" and target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
         _sync_folder(target.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            raise type(error)(error.errno, error.strerror, str(target)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,8 +108,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError
-        The folder is missing, or ``path`` is a folder.
+    FileNotFoundError, IsADirectoryError, FileExistsError
+        The folder is missing, or ``path`` is a folder, a device or a pipe.
     """
     with _atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file
@@ -108,17 +142,29 @@ def save_arrays(
     plain = {}
     for name, array in arrays.items():
         array = np.asarray(array)
-        if array.dtype.kind not in "fiub":
-            raise DTypeError(f"array {name!r} has dtype {array.dtype}, expected numbers")
-        plain[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        if array.dtype.newbyteorder("=").type not in _DTYPES.values():
+            raise DTypeError(f"array {name!r} has dtype {array.dtype}, expected numbers of up to 64 bits")
+        if name == "__metadata__":
+            raise ValueRangeError("an array is named '__metadata__', which the file's own header is; rename it")
+        # Reshaped, since ascontiguousarray makes one axis of none.
+        plain[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
     metadata = {
         "format": _FORMAT,
         "format_version": str(_VERSION),
         "kind": kind,
-        "config": json.dumps(dict(config or {}), ensure_ascii=False),
+        "config": _to_json(config or {}),
     }
     with _atomic_path(path) as temporary:
         save_file(plain, str(temporary), metadata=metadata)
+
+
+def _to_json(config: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise DTypeError(f"config cannot be written as JSON ({error}), expected str, int, float, bool, lists") from None
+    return text
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -152,10 +198,6 @@ def file_kind(path: str | os.PathLike[str]) -> str:
 
 def _map_arrays(path: Path) -> dict[str, np.ndarray]:
     """Map every array of a file that `_read_metadata` has found whole; nothing is read before it is used."""
-    names = {
-        "F16": np.float16, "F32": np.float32, "F64": np.float64, "I8": np.int8, "U8": np.uint8, "I16": np.int16,
-        "U16": np.uint16, "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64, "BOOL": np.bool_,
-    }  # fmt: skip
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -164,7 +206,7 @@ def _map_arrays(path: Path) -> dict[str, np.ndarray]:
         if name == "__metadata__":
             continue
         shape = tuple(entry["shape"])
-        dtype = np.dtype(names[entry["dtype"]])
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
         if 0 in shape:
             arrays[name] = np.empty(shape, dtype)
             continue
@@ -184,7 +226,8 @@ def load_arrays(
     kind : str
         What it must hold.
     mmap : bool
-        Map the arrays read-only instead of reading them.
+        Map the arrays read-only instead of reading them. A mapped file must not be shortened or written over in place
+        while it is used, or the system ends the process; replacing it, as `save_arrays` does, is safe.
 
     Raises
     ------
@@ -203,6 +246,8 @@ def load_arrays(
         config = json.loads(metadata.get("config", "{}"))
     except json.JSONDecodeError as error:
         raise FormatError(f"{path} has a header that is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise FormatError(f"{path} has a header whose config is {type(config).__name__}, expected a JSON object")
     if mmap:
         return _map_arrays(path), config
     with safe_open(str(path), framework="numpy") as file:

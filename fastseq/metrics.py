@@ -33,6 +33,17 @@ def _as_pair(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def _unit(x: np.ndarray, eps: float) -> np.ndarray:
+    # Divided by the largest number first, so that squares neither overflow nor vanish.
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest == 0:
+        return x
+    shrunk = x / largest
+    # eps / largest overflows for vectors of less than 1e-300, whose unit vector is then 0, as it is without scaling.
+    with np.errstate(over="ignore"):
+        return np.asarray(shrunk / (np.sqrt(shrunk @ shrunk) + np.float64(eps) / largest))
+
+
 def cosine(x: Any, y: Any, *, eps: float = 1e-8) -> float:
     """Return the cosine of the angle between two vectors; 0 where one of them is zero.
 
@@ -54,7 +65,7 @@ def cosine(x: Any, y: Any, *, eps: float = 1e-8) -> float:
     0.7071
     """
     x, y = _as_pair(x, y)
-    return float((x / (np.sqrt(x @ x) + eps)) @ (y / (np.sqrt(y @ y) + eps)))
+    return float(_unit(x, eps) @ _unit(y, eps))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -123,6 +134,11 @@ def spearman(x: Any, y: Any) -> float:
 def correlation_p_value(r: float, n: int) -> float:
     """Return the two-sided p-value of a correlation ``r`` of ``n`` pairs; NaN for fewer than 3 pairs.
 
+    Raises
+    ------
+    ValueRangeError
+        ``r`` is not from -1 to 1.
+
     Notes
     -----
     ``r sqrt((n - 2) / (1 - r^2))`` follows Student's t with n - 2 degrees of freedom where the series are unrelated;
@@ -130,7 +146,9 @@ def correlation_p_value(r: float, n: int) -> float:
     """
     from scipy.special import stdtr
 
-    if n < 3 or not np.isfinite(r):
+    if abs(r) > 1.0:
+        raise ValueRangeError(f"r is {r}, expected a correlation from -1 to 1")
+    if n < 3 or np.isnan(r):
         return float("nan")
     if abs(r) >= 1.0:
         return 0.0

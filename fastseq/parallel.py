@@ -33,21 +33,25 @@ def threads(n: int) -> Iterator[None]:
 
     Notes
     -----
-    Numba's number belongs to the calling Python thread; BLAS libraries have one for the process.
+    Numba's number belongs to the calling Python thread. BLAS libraries have one for the process: where blocks of
+    several Python threads overlap, the one that was entered last counts, and the first numbers are restored when all
+    have ended.
     """
     import numba
-    from threadpoolctl import threadpool_limits
+    import numpy as np
+
+    from .kernels._blas import limit_blas
 
     most = numba.config.NUMBA_NUM_THREADS
-    if isinstance(n, bool) or not isinstance(n, int) or n == 0 or n < -1 or n > most:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n == 0 or n < -1 or n > most:
         raise ValueRangeError(
             f"threads is {n!r}, expected 1 to {most}, or -1 for all; for more set NUMBA_NUM_THREADS beforehand"
         )
-    wanted = most if n == -1 else n
+    wanted = most if n == -1 else int(n)
     before = numba.get_num_threads()
     numba.set_num_threads(wanted)
     try:
-        with threadpool_limits(limits=wanted, user_api="blas"):
+        with limit_blas(wanted):
             yield
     finally:
         numba.set_num_threads(before)

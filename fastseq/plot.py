@@ -104,7 +104,7 @@ def _place_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], size: flo
     boxes = np.empty((0, 4))  # x0, y0, x1, y1 of the labels placed so far
     margin = 3.0 / to_points
     for i in np.argsort(-pixels[:, 1], kind="stable"):
-        probe = Text(0, 0, labels[i], fontsize=size, fontfamily=fonts, figure=root)
+        probe = Text(0, 0, labels[i], fontsize=size, fontfamily=fonts, parse_math=False, figure=root)
         with warnings.catch_warnings():
             # Characters that no font has were told of in one sentence before.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
@@ -136,6 +136,7 @@ def _place_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], size: flo
             textcoords="offset points",
             fontsize=size,
             fontfamily=fonts,
+            parse_math=False,  # a word is no formula, whatever dollar signs it holds
             ha="left",
             va="bottom",
             # A thin line leads to labels that stand further off.
@@ -239,7 +240,10 @@ def spectrum(singular_values: Any, ax: Axes | None = None) -> Axes:
     MissingExtraError
         Matplotlib is not installed.
     """
-    values = np.asarray(singular_values)
+    try:
+        values = np.asarray(singular_values)
+    except ValueError:
+        raise ShapeError("singular_values is ragged, expected (n,) numbers") from None
     if values.dtype.kind not in "fiu":
         raise DTypeError(f"singular_values has dtype {values.dtype}, expected real numbers")
     if values.ndim != 1 or values.size == 0:

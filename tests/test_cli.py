@@ -14,11 +14,20 @@ import fastseq as fs
 from fastseq.cli import main
 
 
-def command(*arguments, cwd=None, stdin=None):
+def command(*arguments, cwd=None, stdin=None, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "fastseq", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ.copy(), input=stdin,
+        [sys.executable, "-m", "fastseq", *map(str, arguments)], encoding="utf-8",
+        capture_output=True, cwd=cwd, timeout=120, env={**os.environ, **environment}, input=stdin,
     )  # fmt: skip
+
+
+def shell(script, *arguments):
+    """Run ``script`` in a shell, with the interpreter as $0 and ``arguments`` as $1, $2, ..."""
+    if os.name == "nt":
+        pytest.skip("needs a POSIX shell")
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +88,7 @@ class TestRight:
         assert main(["evaluate", str(vectors), *options]) == 0
         out = capsys.readouterr().out
         assert "4 pairs used, 1 skipped" in out
-        assert "1 questions used, 1 skipped" in out
+        assert "1 question used, 1 skipped" in out
 
     @pytest.mark.parametrize("suffix", [".vec", ".txt", ".bin", ".npz", ".safetensors"])
     def test_every_format(self, text, tmp_path, suffix):
@@ -118,9 +127,166 @@ class TestRight:
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120)
         assert done.stderr == ""
 
+    @pytest.mark.parametrize("stream", [">&-", "2>&-", ">&- 2>&-"])
+    def test_a_closed_stream(self, text, tmp_path, stream):
+        path = tmp_path / "v.vec"
+        for script in (
+            f'"$0" -m fastseq train count "$1" -o "$2" --dim 3 {stream}',
+            f'"$0" -m fastseq similar "$2" cat {stream}',
+        ):
+            done = shell(script, text, path)
+            assert done.returncode == 0
+            assert "Traceback" not in done.stderr
+        assert fs.WordVectors.load(path).matrix.shape == (13, 3)
+        assert shell(f'"$0" -m fastseq similar "$1" unicorn {stream}', path).returncode == 2
+
+    def test_a_terminal_that_lacks_the_characters(self, tmp_path):
+        (tmp_path / "v.vec").write_text("3 2\n猫 1 0\n犬 1 1\n馬 0 1\n", encoding="utf-8")
+        done = command("similar", tmp_path / "v.vec", "猫", "-n", "1", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("\\u72ac  0.7")
+        done = command("similar", tmp_path / "v.vec", "鳥", PYTHONIOENCODING="ascii")
+        assert done.returncode == 2
+        assert "\\u9ce5" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_wide_characters_are_aligned(self, tmp_path, capsys):
+        (tmp_path / "v.vec").write_text("4 2\na 1 0\n犬 1 1\nか\u3099x 0 1\nabcd 1 2\n", encoding="utf-8")
+        assert main(["similar", str(tmp_path / "v.vec"), "a"]) == 0
+        places = {line.split()[0]: line.index("0.") for line in capsys.readouterr().out.splitlines()}
+        assert places == {"犬": 5, "abcd": 6, "か\u3099x": 6}
+
+    @pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+    def test_text_from_a_pipe(self, text, vectors, tmp_path, source):
+        path = tmp_path / "v.vec"
+        done = shell('cat "$1" | "$0" -m fastseq train count "$2" -o "$3" --dim 6', text, source, path)
+        assert done.returncode == 0, done.stderr
+        assert path.read_bytes() == vectors.read_bytes()
+        done = shell('"$0" -m fastseq train count "$2" -o "$3" --dim 6 < "$1"', text, source, path)
+        assert done.returncode == 0, done.stderr
+        assert path.read_bytes() == vectors.read_bytes()
+
+    def test_two_lines_and_no_bar_where_no_terminal_is(self, text, tmp_path, capfd):
+        assert main(["train", "count", str(text), "-o", str(tmp_path / "v.vec"), "--dim", "1"]) == 0
+        err = capfd.readouterr().err
+        assert "\r" not in err
+        lines = err.splitlines()
+        assert [line.split()[0] for line in lines] == ["read", "wrote"]
+        assert "13 vectors of 1 number to" in lines[1]
+
+    def test_without_takes_one_word(self, vectors, capsys):
+        assert main(["similar", str(vectors), "--without", "hammer", "--without", "saw", "cat", "-n", "1"]) == 0
+        want = fs.WordVectors.load(vectors).most_similar(positive=["cat"], negative=["hammer", "saw"], n=1)
+        assert capsys.readouterr().out == f"{want[0][0]}  {want[0][1]:.4f}\n"
+
+    @pytest.mark.parametrize("name", [
+        "demo", "train", "train count", "similar", "analogy", "evaluate", "warmup", "info",
+    ])  # fmt: skip
+    def test_help_of_every_command(self, name, capsys):
+        with pytest.raises(SystemExit) as stop:
+            main([*name.split(), "--help"])
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert "(default: None)" not in out
+        assert "(default: False)" not in out
+        assert "(default: [])" not in out
+        paragraphs = out.split("\n\n")
+        assert paragraphs[1].rstrip().endswith((".", "?", "woman.")), out  # the description
+
     def test_as_a_module(self, vectors):
         done = command("similar", vectors, "cat", "-n", "1")
         assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestOptionsReachTheLibrary:
+    """Each option is seen where it belongs: one that is dropped on the way changes nothing that a user would notice."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch):
+        from contextlib import contextmanager
+
+        import fastseq.parallel
+        from fastseq.models.count_vectors import CountVectors
+        from fastseq.text.corpus import Corpus
+
+        calls = {}
+        from_file, fit, threads = Corpus.from_file, CountVectors.fit, fastseq.parallel.threads
+
+        def spy_file(path, **options):
+            calls["file"] = options
+            return from_file(path, **options)
+
+        def spy_fit(self, *arguments, **options):
+            calls["model"] = self.get_params()
+            return fit(self, *arguments, **options)
+
+        @contextmanager
+        def spy_threads(n):
+            calls["threads"] = n
+            with threads(n):
+                yield
+
+        monkeypatch.setattr(Corpus, "from_file", spy_file)
+        monkeypatch.setattr(CountVectors, "fit", spy_fit)
+        monkeypatch.setattr(fastseq.parallel, "threads", spy_threads)
+        return calls
+
+    def train(self, text, tmp_path, *options):
+        assert main(["train", "count", str(text), "-o", str(tmp_path / "v.vec"), "--quiet", *options]) == 0
+
+    @pytest.mark.parametrize(("option", "value", "group", "name", "want"), [
+        ("--dim", "4", "model", "dim", 4),
+        ("--window", "3", "model", "window", 3),
+        ("--weighting", "linear", "model", "weighting", "linear"),
+        ("--smoothing", "0.5", "model", "smoothing", 0.5),
+        ("--shift", "1.5", "model", "shift", 1.5),
+        ("--eigenvalue-weight", "0.25", "model", "eigenvalue_weight", 0.25),
+        ("--n-iter", "7", "model", "n_iter", 7),
+        ("--seed", "9", "model", "random_state", 9),
+        ("--add-context", None, "model", "add_context", True),
+        ("--min-count", "2", "file", "min_count", 2),
+        ("--max-vocab", "9", "file", "max_vocab", 9),
+        ("--lowercase", None, "file", "lowercase", True),
+        ("--unk", "?", "file", "unk", "?"),
+        ("--eos", "$", "file", "eos", "$"),
+        ("--encoding-errors", "ignore", "file", "encoding_errors", "ignore"),
+        ("--threads", "1", "threads", None, 1),
+    ])  # fmt: skip
+    def test_train(self, seen, text, tmp_path, option, value, group, name, want):
+        self.train(text, tmp_path, "--dim", "2", option, *([] if value is None else [value]))
+        assert (seen[group] if name is None else seen[group][name]) == want
+
+    def test_tokenizer(self, seen, text, tmp_path):
+        assert main([
+            "train", "count", str(text), "-o", str(tmp_path / "v.npz"), "--quiet", "--dim", "2", "--tokenizer", "char",
+        ]) == 0  # fmt: skip
+        assert seen["file"]["tokenizer"] == "char"
+
+    def test_defaults_are_those_of_the_library(self, seen, text, tmp_path):
+        self.train(text, tmp_path, "--dim", "6")
+        assert seen["model"] == fs.CountVectors(dim=6).get_params()
+
+    def test_evaluate_and_analogy(self, vectors, tmp_path, monkeypatch):
+        (tmp_path / "q.txt").write_text(": animals\ncat dog horse cow\n")
+        calls = []
+        evaluate, analogy = fs.WordVectors.evaluate_analogies, fs.WordVectors.analogy
+
+        def spy_evaluate(self, path, **options):
+            calls.append(options)
+            return evaluate(self, path, **options)
+
+        def spy_analogy(self, *words, **options):
+            calls.append((*words, options))
+            return analogy(self, *words, **options)
+
+        monkeypatch.setattr(fs.WordVectors, "evaluate_analogies", spy_evaluate)
+        monkeypatch.setattr(fs.WordVectors, "analogy", spy_analogy)
+        options = ["--restrict-vocab", "7", "--method", "mul"]
+        assert main(["evaluate", str(vectors), "--analogies", str(tmp_path / "q.txt"), *options]) == 0
+        assert main(["analogy", str(vectors), "cat", "dog", "saw", "-n", "2", "--method", "mul"]) == 0
+        assert calls == [
+            {"restrict_vocab": 7, "method": "mul"}, ("cat", "dog", "saw", {"n": 2, "method": "mul"}),
+        ]  # fmt: skip
 
 
 class TestWrong:
@@ -141,7 +307,8 @@ class TestWrong:
 
     @pytest.mark.parametrize("options", [
         ["--dim", "0"], ["--dim", "x"], ["--window", "-1"], ["--min-count", "0"], ["--weighting", "cubic"],
-        ["--dim", "500"], ["--shift", "0"], ["--smoothing", "nan"], ["--threads", "0"], ["--seed", "-1"],
+        ["--dim", "500"], ["--n-iter", "-1"], ["--eigenvalue-weight", "nan"], ["--unk", ""],
+        ["--shift", "0"], ["--smoothing", "nan"], ["--threads", "0"], ["--seed", "-1"],
     ])  # fmt: skip
     def test_bad_options(self, capsys, text, tmp_path, options):
         path = tmp_path / "v.vec"
@@ -169,3 +336,59 @@ class TestWrong:
     def test_bad_evaluation_file(self, capsys, vectors, tmp_path):
         (tmp_path / "pairs.txt").write_text("cat dog 5\ncat dog nine\n")
         assert "pairs.txt" in failure(capsys, "evaluate", vectors, "--similarity", tmp_path / "pairs.txt")
+
+    @pytest.mark.parametrize("options", [
+        ["--shift", "-1"], ["--smoothing", "inf"], ["--eigenvalue-weight", "-1"], ["--seed", "-1"],
+        ["--threads", "100000"], ["--window", "9999999999999"], ["--unk", "a b"], ["--eos", "\n"],
+        ["--unk", "?", "--eos", "?"], ["--unk", "?", "--eos", "$", "--max-vocab", "1"],
+    ])  # fmt: skip
+    def test_options_are_refused_before_anything_is_read(self, capsys, text, tmp_path, monkeypatch, options):
+        from fastseq.text import corpus
+
+        def read(path):
+            raise AssertionError("the text was read")
+
+        monkeypatch.setattr(corpus, "map_bytes", read)
+        failure(capsys, "train", "count", text, "-o", tmp_path / "v.vec", "--dim", "2", *options)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_cannot_be_written_is_told_before_reading(self, capsys, text, tmp_path, monkeypatch):
+        from fastseq import io
+        from fastseq.text import corpus
+
+        def refuse(path):
+            raise PermissionError(f"{path} may not be written")
+
+        def read(path):
+            raise AssertionError("the text was read")
+
+        monkeypatch.setattr(io, "check_writable", refuse)
+        monkeypatch.setattr(corpus, "map_bytes", read)
+        assert "may not be written" in failure(capsys, "train", "count", text, "-o", tmp_path / "v.vec")
+
+    def test_the_text_itself_is_not_overwritten(self, capsys, text, tmp_path):
+        path = tmp_path / "text.txt"
+        path.write_bytes(text.read_bytes())
+        (tmp_path / "other.txt").symlink_to(path)
+        for target in (path, tmp_path / "other.txt"):
+            assert "is the text itself" in failure(capsys, "train", "count", path, "-o", target, "--dim", "2")
+        assert path.read_bytes() == text.read_bytes()
+
+    @pytest.mark.parametrize("suffix", [".vec", ".txt", ".bin", ".VEC"])
+    def test_words_that_the_format_lacks_are_told_before_training(self, capsys, text, tmp_path, monkeypatch, suffix):
+        from fastseq.models.count_vectors import CountVectors
+
+        def fit(self, corpus, verbose):
+            raise AssertionError("it was trained")
+
+        monkeypatch.setattr(CountVectors, "fit", fit)
+        path = tmp_path / f"v{suffix}"
+        options = ["--dim", "2", "--tokenizer", "char", "--quiet"]
+        assert "save as .safetensors" in failure(capsys, "train", "count", text, "-o", path, *options)
+
+    def test_errors_name_the_option_of_the_command(self, capsys, tmp_path):
+        path = tmp_path / "t.txt"
+        path.write_bytes(b"caf\xe9 au lait")
+        assert "--encoding-errors replace" in failure(capsys, "train", "count", path, "-o", tmp_path / "v.vec")
+        path.write_bytes("吾輩は猫である。".encode("cp932"))
+        assert "iconv -f CP932" in failure(capsys, "train", "count", path, "-o", tmp_path / "v.vec")

@@ -46,7 +46,24 @@ def test_cosine():
     assert metrics.cosine([0, 0], [1, 2]) == 0.0
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e200, 1.7e308])
+def test_cosine_does_not_overflow(size):
+    assert metrics.cosine([size], [size]) == pytest.approx(1.0, abs=1e-4)
+    assert metrics.cosine([size, 0], [size, size]) == pytest.approx(0.5**0.5, abs=1e-4)
+
+
+def test_cosine_of_tiny_vectors_is_zero():
+    for size in (1e-200, 5e-324):
+        assert metrics.cosine([size], [size]) == pytest.approx(0.0, abs=1e-12)
+    assert metrics.cosine([3e-8], [1], eps=1e-8) == pytest.approx(0.75)
+    assert metrics.cosine([], []) == 0.0
+
+
 def test_p_value_at_the_ends():
+    for r in (1.5, -1.01, float("inf")):
+        with pytest.raises(ValueRangeError, match="expected a correlation from -1 to 1"):
+            metrics.correlation_p_value(r, 10)
+    assert np.isnan(metrics.correlation_p_value(float("nan"), 10))
     assert np.isnan(metrics.correlation_p_value(0.5, 2))
     assert metrics.correlation_p_value(1.0, 9) == 0.0
     assert metrics.correlation_p_value(0.0, 9) == pytest.approx(1.0)

@@ -60,6 +60,24 @@ def test_map_is_the_plane_of_largest_variance(wv):
     np.testing.assert_allclose(raw.collections[0].get_offsets(), wv.matrix[:3, :2])
 
 
+def test_signs_of_components_are_fixed(wv):
+    flat = np.asarray(plot.vectors(wv, wv.words).collections[0].get_offsets())
+    # Turned through the origin, the picture would be upside down without a rule for signs.
+    turned = WordVectors(-wv.matrix, wv.words)
+    other = np.asarray(plot.vectors(turned, wv.words).collections[0].get_offsets())
+    np.testing.assert_allclose(flat, other, atol=1e-9)
+    for picture in (flat, other):
+        assert (picture[np.abs(picture).argmax(axis=0), [0, 1]] > 0).all()
+
+
+def test_words_are_no_formulas():
+    words = ["$x$", "$\\frac{$", "US$", "$_$", "a_b^c"]
+    ax = plot.vectors(WordVectors(np.eye(5), words), words)
+    ax.figure.canvas.draw()
+    assert sorted(text.get_text() for text in ax.texts) == sorted(words)
+    assert not any(text.get_parse_math() for text in ax.texts)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 1), (3, 2)])
 @pytest.mark.parametrize("method", ["pca", "first"])
 def test_few_words_and_dimensions(shape, method):
@@ -126,6 +144,8 @@ def test_refuses(wv):
         plot.vectors(wv, ["word1"], method="tsne")
     with pytest.raises(ShapeError, match="shape"):
         plot.spectrum([[1.0]])
+    with pytest.raises(ShapeError, match="ragged"):
+        plot.spectrum([[1], [1, 2]])
     with pytest.raises(ValueRangeError, match="negative"):
         plot.spectrum([-1.0])
     with pytest.raises(DTypeError, match="dtype"):

@@ -1,6 +1,7 @@
 """Kernels: functions over arrays and numbers, usable alone. Each runs where its arrays lie, on the CPU or with CUDA."""
 
 from .._lazy import lazy_attributes
+from . import _fork  # noqa: F401 - it must be there before Numba starts threads
 
 __all__ = [
     "REGISTRY",

@@ -138,7 +138,7 @@ def as_offsets(array: Any, name: str, total: int, what: str) -> Any:
         raise ValueRangeError(
             f"{name} runs from {int(offsets[0])} to {int(offsets[-1])}, expected 0 to {total} (the number of {what})"
         )
-    if offsets.shape[0] > 1 and int((offsets[1:] - offsets[:-1]).min()) < 0:
+    if bool((offsets[1:] < offsets[:-1]).any()):
         raise ValueRangeError(f"{name} falls somewhere, expected numbers that never fall")
     return offsets
 
@@ -172,7 +172,9 @@ def as_floats(array: Any, name: str, ndim: int, dtype: Any = None, finite: bool 
     if finite and plain.size:
         xp = array_module("cuda" if is_device_array(plain) else "cpu")
         # One pass and no mask: the sum of finite numbers of moderate size is finite, so a mask is built only if not.
-        if not bool(xp.isfinite(plain.sum(dtype=np.float64))) and not bool(xp.isfinite(plain).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            moderate = bool(xp.isfinite(plain.sum(dtype=np.float64)))
+        if not moderate and not bool(xp.isfinite(plain).all()):
             raise ValueRangeError(f"{name} holds NaN or infinity, expected finite numbers")
     return plain
 
@@ -196,12 +198,15 @@ def check_integer(value: Any, name: str, lower: int, upper: int = 2**63 - 1) -> 
     return int(value)
 
 
-def check_finite_number(value: Any, name: str, lower: float, exclusive: bool = False) -> float:
-    """Return ``value`` as a float that is finite and at least ``lower`` (above it where ``exclusive``)."""
+def check_finite_number(
+    value: Any, name: str, lower: float, exclusive: bool = False, upper: float = float("inf")
+) -> float:
+    """Return ``value`` as a finite float from ``lower`` (or above it, where ``exclusive``) to ``upper``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise DTypeError(f"{name} is {value!r} ({type(value).__name__}), expected a number")
     number = float(value)
-    if not np.isfinite(number) or number < lower or (exclusive and number == lower):
-        relation = "above" if exclusive else "at least"
-        raise ValueRangeError(f"{name} is {value}, expected a finite number {relation} {lower:g}")
+    if not np.isfinite(number) or not lower <= number <= upper or (exclusive and number == lower):
+        relation = "above" if exclusive else "of at least"
+        most = f" and at most {upper:g}" if np.isfinite(upper) else ""
+        raise ValueRangeError(f"{name} is {value}, expected a finite number {relation} {lower:g}{most}")
     return number

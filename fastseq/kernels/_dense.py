@@ -8,55 +8,19 @@ number of threads, and their sums are added in order, so neither do the bits of 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Host", "Device", "one_blas_thread"]
+from ._blas import limit_blas
+
+__all__ = ["Host", "Device"]
 
 # Rows in a share: 2048 x 544 float32 numbers are 4 MB, which the last-level cache holds while they are used.
 _ROWS = 2048
-
-
-class _BlasLimit:
-    """Holds BLAS to one thread while anybody needs it; the first to come sets the limit, the last to go lifts it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.limit: Any = None
-
-    def enter(self) -> None:
-        with self.lock:
-            if self.users == 0:
-                from threadpoolctl import threadpool_limits
-
-                self.limit = threadpool_limits(limits=1, user_api="blas")
-            self.users += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                self.limit.restore_original_limits()
-                self.limit = None
-
-
-_blas_limit = _BlasLimit()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread inside the block; blocks of several Python threads may overlap."""
-    _blas_limit.enter()
-    try:
-        yield
-    finally:
-        _blas_limit.leave()
 
 
 class Host:
@@ -65,21 +29,20 @@ class Host:
     xp = np
 
     def __init__(self) -> None:
-        import numba
-
-        self._n_threads = int(numba.get_num_threads())
+        self._stack = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Host:
-        _blas_limit.enter()
-        if self._n_threads > 1:
-            self._pool = ThreadPoolExecutor(self._n_threads)
+        import numba
+
+        n_threads = int(numba.get_num_threads())
+        self._stack.enter_context(limit_blas(1))
+        if n_threads > 1:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(n_threads))
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-        _blas_limit.leave()
+        self._stack.close()
 
     def _each(self, work: Callable[[slice], Any], n_rows: int) -> Iterator[Any]:
         shares = [slice(begin, begin + _ROWS) for begin in range(0, n_rows, _ROWS)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import re
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,8 +26,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.misc.appdirs import AppDirs
 
-from ..errors import ForkError
+from ._fork import POOL
 
 __all__ = [
     "FMA",
@@ -135,40 +136,6 @@ def one_thread() -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-class _Pool:
-    """What is known of Numba's thread pool: who started it, and whether two Python threads may use it at once."""
-
-    def __init__(self) -> None:
-        self.pid: int | None = None
-        self.layer: str | None = None
-        self.lock = threading.RLock()
-
-    def check_fork(self) -> None:
-        # GNU OpenMP kills a forked child that enters a parallel region (signal 15); tbb and workqueue survive.
-        if self.layer == "omp" and self.pid != os.getpid():
-            raise ForkError(
-                f"parallel kernels ran in process {self.pid} before it was forked into this one ({os.getpid()}), and "
-                "OpenMP cannot go on in a forked child; start workers with multiprocessing's 'spawn' or 'forkserver' "
-                "method, or set NUMBA_THREADING_LAYER=workqueue before Python starts"
-            )
-
-    def learn(self) -> None:
-        self.layer = numba.threading_layer()
-        self.pid = os.getpid()
-
-
-_pool = _Pool()
-
-
-def _after_fork() -> None:
-    """Give the child a lock that no other thread holds."""
-    _pool.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 class ParallelKernel:
     """A compiled parallel function with two guards: a clear error after a fork, and a lock where the layer needs one.
 
@@ -184,13 +151,12 @@ class ParallelKernel:
         self.__wrapped__ = function
 
     def __call__(self, *arguments: Any) -> Any:
-        if _pool.layer is None or _pool.layer == "workqueue":
-            with _pool.lock:
+        if POOL.layer is None or POOL.layer == "workqueue":
+            with POOL.lock:
                 result = self.dispatcher(*arguments)
-                if _pool.layer is None and not numba.config.DISABLE_JIT:
-                    _pool.learn()
+                POOL.learn()
             return result
-        _pool.check_fork()
+        POOL.check_fork()
         return self.dispatcher(*arguments)
 
 
@@ -205,22 +171,23 @@ def _first_parallel(
 def settle_threading_layer() -> str:
     """Start Numba's threads if nothing has yet; return the name of their layer ("omp", "tbb" or "workqueue")."""
     _first_parallel(np.zeros(1, np.int64))
-    return str(_pool.layer)
+    return POOL.layer or "none: compilation is turned off"
+
+
+# What `_compile` makes of a function's name, and Numba of that: cpu/ppmi.py's _fill is "ppmi._fill-parallel-...".
+_OWN_FILE = re.compile(r"^\w+\.[\w.<>]+-(serial|parallel)(-[a-z]+)*-[0-9a-f]{8}-\d+\.py\d+\w*(\.\d+)?\.nb[ic]$")
 
 
 def cache_files() -> list[Path]:
-    """Return the cache files of this package's kernels that Numba would use or has left, of any version."""
-    places = [_PACKAGE.rglob("__pycache__/*.nb[ic]")]
+    """Return the cache files of this package's kernels, of any version, where Numba keeps or has kept them."""
+    folders = [path for path in _PACKAGE.rglob("__pycache__") if path.is_dir()]
+    # Elsewhere Numba makes a folder for each folder of sources, named after its last part and a hash.
+    elsewhere = [Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
     if numba.config.CACHE_DIR:
-        # Numba makes one folder for each source folder there, named after its last part and a hash.
-        places.append(Path(numba.config.CACHE_DIR).glob("*/*.nb[ic]"))
-    own = ("cpu.", "kernels.")
-    found = []
-    for place in places:
-        for path in place:
-            if _PACKAGE in path.parents or path.parent.name.startswith(own) or path.parent.name.startswith("cpu_"):
-                found.append(path)
-    return sorted(set(found))
+        elsewhere.append(Path(numba.config.CACHE_DIR))
+    for place in elsewhere:
+        folders += [*place.glob("cpu_*"), *place.glob("kernels_*")]
+    return sorted({path for folder in folders for path in folder.glob("*.nb[ic]") if _OWN_FILE.match(path.name)})
 
 
 def clear_cache() -> int:

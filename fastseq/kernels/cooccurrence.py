@@ -12,7 +12,7 @@ from ._boundary import INT32_MAX, as_ids, as_offsets, check_integer, device_of, 
 
 __all__ = ["cooccurrence_counts", "integer_weights"]
 
-_WEIGHTINGS = ("uniform", "harmonic", "linear")
+WEIGHTINGS = ("uniform", "harmonic", "linear")
 _DTYPES = ("int32", "int64", "float32", "float64")
 # Where a token's window is cut at its sentence's ends is kept in the bits beside its position: 2 * 11 + 41.
 MAX_WINDOW = 2047
@@ -58,9 +58,11 @@ def cooccurrence_counts(
     symmetric : bool
         Whether contexts on both sides count. False counts those to the left only, as GloVe's option of the same name
         does: ``C[i, j]`` is then how often j stands before i.
-    dtype : {"int32", "int64", "float32", "float64"}, optional
-        Of the counts: int64 for the uniform weighting and float64 for the others unless given. Sums are exact whatever
-        it is, and are rounded once.
+    dtype : {"int32", "int64", "float32", "float64", "auto"}, optional
+        Of the counts: int64 for the uniform weighting and float64 for the others unless given. "auto" takes int32
+        instead of int64 where every count is sure to fit. Counts are summed as whole numbers over a common denominator
+        and rounded at the end; only harmonic weights with a window of about 40 and more, whose denominator outgrows
+        64 bits, are summed in float64.
 
     Returns
     -------
@@ -82,16 +84,21 @@ def cooccurrence_counts(
     section 3, where the weighting is harmonic. They are the same bits for any number of threads.
     """
     device = device_of(ids=ids, offsets=offsets)
-    check_integer(n_words, "n_words", 0, INT32_MAX)
-    check_integer(window, "window", 1, MAX_WINDOW)
-    if weighting not in _WEIGHTINGS:
-        raise ValueRangeError(f"weighting is {weighting!r}, expected one of {_WEIGHTINGS}")
+    n_words = check_integer(n_words, "n_words", 0, INT32_MAX)
+    window = check_integer(window, "window", 1, MAX_WINDOW)
+    if not isinstance(symmetric, (bool, np.bool_)):
+        raise DTypeError(f"symmetric is {symmetric!r}, expected True or False")
+    if weighting not in WEIGHTINGS:
+        raise ValueRangeError(f"weighting is {weighting!r}, expected one of {WEIGHTINGS}")
     ids = as_ids(ids, "ids", upper=n_words)
     offsets = as_offsets(offsets, "offsets", int(ids.shape[0]), "tokens")
     if ids.shape[0] >= 2**40:
         raise ValueRangeError(f"ids holds {ids.shape[0]} tokens, expected fewer than 2**40; count the corpus in parts")
-    if dtype is None:
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto" and weighting != "uniform"):
         dtype = "int64" if weighting == "uniform" else "float64"
+    most = _largest_count(ids, device)
+    if isinstance(dtype, str) and dtype == "auto":
+        dtype = "int32" if (2 if symmetric else 1) * window * most <= INT32_MAX else "int64"
     try:
         wanted = np.dtype(dtype)
     except TypeError:
@@ -102,9 +109,8 @@ def cooccurrence_counts(
         raise DTypeError(f"dtype is {wanted} but {weighting} weights are fractions, expected 'float32' or 'float64'")
 
     numerators, denominator = integer_weights(weighting, window)
-    most = _largest_count(ids, device)
     # A pair of words meets at most this often, weighted: every position of the rarer word, everywhere in its window.
-    bound = (2 if symmetric else 1) * sum(numerators) * most
+    bound = (2 if symmetric else 1) * sum(numerators) * max(most, 1)
     counters = "int32" if bound <= INT32_MAX else "int64"
     if bound > INT32_MAX and wanted.name == "int32":
         raise ValueRangeError(
@@ -116,7 +122,7 @@ def cooccurrence_counts(
     weights: np.ndarray = np.array(numerators, counters)
     body = variant(device, "cooccurrence")
     steps = to_same_device(weights, device)
-    return body.cooccurrence_counts(ids, offsets, int(n_words), steps, float(denominator), bool(symmetric), wanted)
+    return body.cooccurrence_counts(ids, offsets, n_words, steps, float(denominator), bool(symmetric), wanted)
 
 
 def _largest_count(ids: Any, device: str) -> int:

@@ -18,6 +18,8 @@ from ._boundary import (
 
 __all__ = ["ppmi_weights"]
 
+MOST_SMOOTHING = 10.0
+
 
 def ppmi_weights(
     indptr: Any,
@@ -34,13 +36,13 @@ def ppmi_weights(
     Parameters
     ----------
     indptr, indices, data : (n_rows + 1,), (nnz,), (nnz,) arrays
-        The counts: integers or floats, none negative.
+        The counts: integers or floats, none negative. A column stands in a row once.
     n_columns : int
         Number of columns.
     shift : float
         The k of shifted PPMI, above 0: ``log(shift)`` is taken off. 1 is plain PPMI.
     smoothing : float
-        Exponent of the context distribution; 1 leaves it as it is, 0.75 is word2vec's.
+        Exponent of the context distribution, 0 to 10; 1 leaves it as it is, 0.75 is word2vec's.
     dtype : {"float32", "float64"}
         Of the result.
 
@@ -66,7 +68,7 @@ def ppmi_weights(
     """
     device = device_of(indptr=indptr, indices=indices, data=data)
     check_finite_number(shift, "shift", 0.0, exclusive=True)
-    check_finite_number(smoothing, "smoothing", 0.0)
+    check_finite_number(smoothing, "smoothing", 0.0, upper=MOST_SMOOTHING)
     result = as_float_dtype(dtype)
     data = _as_counts(data)
     indptr, indices = check_csr(indptr, indices, data, n_columns)

@@ -25,8 +25,8 @@ def csr_matmul(indptr: Any, indices: Any, data: Any, dense: Any) -> Any:
     Returns
     -------
     (n_rows, D) array
-        float32 where both are, else float64. The terms of each sum are added in the order of the row, so the bits do
-        not depend on the number of threads.
+        float32 where both are, else float64. The order in which the terms of a sum are added depends on the row alone,
+        so the bits do not depend on the number of threads.
 
     Raises
     ------

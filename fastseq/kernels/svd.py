@@ -14,6 +14,11 @@ from .random import random_normal
 __all__ = ["randomized_svd"]
 
 _METHODS = ("krylov", "power")
+# A new block is taken off the known ones until it overlaps with them no more than this: once as a rule, a few times
+# where it is nothing but rounding error.
+_ORTHOGONAL = 1e-3
+_MOST_BITS = 10
+_MOST_PASSES = 6
 _DEFAULT_ITERATIONS = {"krylov": 12, "power": 5}
 
 
@@ -91,11 +96,12 @@ def randomized_svd(
     limit = min(n_rows, n_columns)
     if limit < 1:
         raise ShapeError(f"the matrix is {n_rows} x {n_columns}, expected at least one row and one column")
-    check_integer(k, "k", 1, limit)
+    k = check_integer(k, "k", 1, limit)
+    n_columns = int(n_columns)
     if method not in _METHODS:
         raise ValueRangeError(f"method is {method!r}, expected one of {_METHODS}")
     n_iter = check_integer(_DEFAULT_ITERATIONS[method] if n_iter is None else n_iter, "n_iter", 0)
-    check_integer(n_oversamples, "n_oversamples", 0)
+    n_oversamples = check_integer(n_oversamples, "n_oversamples", 0)
     if method == "power":
         width = min(k + n_oversamples, limit)
     else:
@@ -109,15 +115,24 @@ def randomized_svd(
             raise ShapeError(f"start has shape {tuple(start.shape)}, expected {(n_columns, width)}")
         device_of(data=data, start=start)
 
+    # Products with AᵀA square the scale of the numbers, so one far from 1 is taken out, by an exact power of two.
+    xp = array_module(device)
+    exponent = int(np.frexp(float(xp.abs(data).max()) if data.size else 1.0)[1])
+    scale = 2.0**exponent if abs(exponent) > _MOST_BITS else 1.0
+    if scale != 1.0:
+        data = xp.ldexp(data, -exponent)
     sparse = variant(device, "sparse")
-    with Host() if device == "cpu" else Device(array_module(device)) as dense:
+    with Host() if device == "cpu" else Device(xp) as dense:
         transposed = sparse.csr_transpose(indptr, indices, data, n_columns)
         solver = _Solver(dense, sparse, (indptr, indices, data), transposed)
         if start is None and not (method == "krylov" and width == limit):
             start = random_normal(key, n_columns * width, dtype=data.dtype, device=device).reshape(n_columns, width)
         if method == "power":
-            return solver.triplets(k, left=solver.power(start, n_iter))
-        return solver.triplets(k, right=solver.complete() if width == limit else solver.krylov(start, n_iter, k))
+            u, s, vt = solver.triplets(k, left=solver.power(start, n_iter))
+        else:
+            right = solver.complete() if width == limit else solver.krylov(start, n_iter, k)
+            u, s, vt = solver.triplets(k, right=right)
+    return u, (s * scale).astype(data.dtype), vt
 
 
 class _Solver:
@@ -183,7 +198,7 @@ class _Solver:
         xp, dense = self.xp, self.dense
         n_columns, width = start.shape
         basis = xp.empty((n_columns, (n_iter + 1) * width), start.dtype)
-        # Q.T AᵀA Q is block tridiagonal; only its upper half is filled, and made symmetric at the end.
+        # Only the upper half of Q.T AᵀA Q is filled, and made symmetric at the end.
         projected = np.zeros((basis.shape[1], basis.shape[1]))
         block = self.orthonormal(start)
         for turn in range(n_iter + 1):
@@ -194,15 +209,19 @@ class _Solver:
                 projected[begin:end, begin:end] = self._host(dense.inner(image, image, exact=True))
                 break
             image = self.back(image)
-            # First off the two blocks that exact arithmetic would need, then off all of them, against rounding.
-            recent = basis[:, max(0, begin - width) : end]
-            share = dense.inner(recent, image)
-            projected[max(0, begin - width) : end, begin:end] = self._host(share)
-            dense.subtract_product(image, recent, share)
-            block = self.orthonormal(image)
+            # In exact arithmetic only the last two blocks have a share in the image. Where values differ by many
+            # orders of magnitude, or the rank is used up and the next block is rounding error, all of them have.
             known = basis[:, :end]
-            dense.subtract_product(block, known, dense.inner(known, block))
-            block = self.orthonormal(block)
+            share = dense.inner(known, image)
+            projected[:end, begin:end] = self._host(share)
+            dense.subtract_product(image, known, share)
+            block = self.orthonormal(image)
+            for _ in range(_MOST_PASSES):
+                overlap = dense.inner(known, block)
+                dense.subtract_product(block, known, overlap)
+                block = self.orthonormal(block)
+                if float(xp.abs(overlap).max()) < _ORTHOGONAL:
+                    break
         upper = np.triu(projected)
         _, vectors = np.linalg.eigh(upper + np.triu(upper, 1).T)
         leading = np.ascontiguousarray(vectors[:, ::-1][:, :k])

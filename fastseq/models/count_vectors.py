@@ -9,6 +9,9 @@ import numpy as np
 from .. import kernels
 from ..device import current_device, to_device, to_host
 from ..errors import DTypeError, NotFittedError, ShapeError, TextError, ValueRangeError
+from ..kernels._boundary import check_finite_number, check_integer
+from ..kernels.cooccurrence import MAX_WINDOW, WEIGHTINGS
+from ..kernels.ppmi import MOST_SMOOTHING
 from ..random import as_key
 from ..text.corpus import Corpus
 from ..vectors.word_vectors import WordVectors
@@ -141,6 +144,7 @@ def truncated_svd(
     ShapeError, DTypeError, ValueRangeError
         An argument is not as described, or the matrix holds NaN or infinity.
     """
+    key = as_key(random_state, "svd")
     csr = _as_csr(matrix, "matrix")
     on_device = [to_device(part) for part in (csr.indptr, csr.indices, csr.data)]
     result = kernels.randomized_svd(
@@ -151,7 +155,7 @@ def truncated_svd(
         n_iter=n_iter,
         block=block,
         n_oversamples=n_oversamples,
-        key=as_key(random_state, "svd"),
+        key=key,
     )
     u, s, vt = (to_host(part) for part in result)
     return u, s, vt
@@ -254,8 +258,14 @@ class CountVectors(Model):
         """
         from tqdm import tqdm
 
-        self._check(corpus)
+        key = self._check_options()
+        _check_corpus(corpus)
         n_words = len(corpus.vocab)
+        if self.dim > n_words:
+            raise ShapeError(
+                f"dim is {self.dim} but the corpus has {n_words} words; a count matrix has no more dimensions than "
+                "words: use a smaller dim, more text or a lower min_count"
+            )
         with tqdm(total=3, disable=not verbose, desc="counting", unit="step", leave=False) as progress:
             counts = kernels.cooccurrence_counts(
                 to_device(corpus.ids),
@@ -264,7 +274,8 @@ class CountVectors(Model):
                 window=self.window,
                 weighting=self.weighting,
                 symmetric=self.symmetric,
-                dtype=self._count_dtype(corpus),
+                # As narrow as is safe: half the memory.
+                dtype="auto",
             )
             n_counts = int(counts[1].shape[0])
             progress.update()
@@ -279,9 +290,9 @@ class CountVectors(Model):
                 )
             progress.update()
             progress.set_description("factorising")
-            u, s, vt = self._factorise(weighed, n_words)
+            u, s, vt = self._factorise(weighed, n_words, key)
             progress.update()
-        scale = np.power(s, np.float32(self.eigenvalue_weight))
+        scale = np.power(s.astype(np.float64), float(self.eigenvalue_weight)).astype(np.float32)
         words = u * scale
         contexts = vt.T * scale
         self.singular_values_ = s
@@ -306,32 +317,22 @@ class CountVectors(Model):
         if not hasattr(self, "vectors_"):
             raise NotFittedError("this CountVectors has no vectors yet; call fit(corpus) first")
 
-    def _check(self, corpus: Corpus) -> None:
-        _check_corpus(corpus)
-        n_words = len(corpus.vocab)
-        for name in ("dim", "window", "n_iter"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise DTypeError(f"{name} is {value!r}, expected an integer")
-        if self.dim < 1:
-            raise ValueRangeError(f"dim is {self.dim}, expected at least 1")
-        if self.dim > n_words:
-            raise ShapeError(
-                f"dim is {self.dim} but the corpus has {n_words} words; a count matrix has no more dimensions than "
-                "words: use a smaller dim, more text or a lower min_count"
-            )
-        weight = self.eigenvalue_weight
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-            raise ValueRangeError(f"eigenvalue_weight is {weight!r}, expected a number of at least 0 (0.5 is usual)")
+    def _check_options(self) -> Any:
+        """Check every parameter before any work; return the key of the random start."""
+        check_integer(self.dim, "dim", 1)
+        check_integer(self.window, "window", 1, MAX_WINDOW)
+        check_integer(self.n_iter, "n_iter", 0)
+        if self.weighting not in WEIGHTINGS:
+            raise ValueRangeError(f"weighting is {self.weighting!r}, expected one of {WEIGHTINGS}")
+        for name in ("symmetric", "add_context"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise DTypeError(f"{name} is {getattr(self, name)!r}, expected True or False")
+        check_finite_number(self.shift, "shift", 0.0, exclusive=True)
+        check_finite_number(self.smoothing, "smoothing", 0.0, upper=MOST_SMOOTHING)
+        check_finite_number(self.eigenvalue_weight, "eigenvalue_weight", 0.0, upper=1.0)
+        return as_key(self.random_state, "svd")
 
-    def _count_dtype(self, corpus: Corpus) -> str:
-        """Return int32 where the counts fit it (half the memory), else int64; float64 for weighted counts."""
-        if self.weighting != "uniform":
-            return "float64"
-        most = int(corpus.vocab.counts.max(initial=0))
-        return "int32" if 2 * self.window * most < 2**31 else "int64"
-
-    def _factorise(self, weighed: Any, n_words: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _factorise(self, weighed: Any, n_words: int, key: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if n_words <= _DENSE_WORDS and current_device() == "cpu":
             dense = _as_matrix(weighed, (n_words, n_words)).toarray().astype(np.float64)
             u, s, vt = np.linalg.svd(dense)
@@ -343,7 +344,7 @@ class CountVectors(Model):
             n_words,
             self.dim,
             n_iter=self.n_iter,
-            key=as_key(self.random_state, "svd"),
+            key=key,
         )
         u, s, vt = (to_host(part) for part in parts)
         return u, s, vt
@@ -365,17 +366,22 @@ def _as_matrix(parts: Any, shape: tuple[int, int]) -> csr_array:
 
 
 def _as_csr(matrix: Any, name: str) -> Any:
+    """Return any matrix as a csr_array in native byte order whose columns rise and stand in a row once."""
     from scipy.sparse import csr_array, issparse
 
     if not issparse(matrix):
-        matrix = np.asarray(matrix)
-        if matrix.ndim != 2:
-            raise ShapeError(f"{name} has shape {matrix.shape}, expected a matrix with two axes")
-        if matrix.dtype.kind not in "fiub":
-            raise DTypeError(f"{name} has dtype {matrix.dtype}, expected real numbers")
-        if matrix.dtype.kind == "f" and matrix.dtype.itemsize < 4:
-            # SciPy's sparse arrays do not take float16.
-            matrix = matrix.astype(np.float32)
-    elif matrix.ndim != 2:
+        try:
+            matrix = np.asarray(matrix)
+        except ValueError:
+            raise ShapeError(f"{name} is ragged, expected a matrix with two axes") from None
+    if matrix.ndim != 2:
         raise ShapeError(f"{name} has shape {matrix.shape}, expected a matrix with two axes")
-    return csr_array(matrix)
+    if matrix.dtype.kind not in "fiub":
+        raise DTypeError(f"{name} has dtype {matrix.dtype}, expected real numbers")
+    # SciPy's sparse arrays take neither float16 nor foreign byte orders.
+    dtype = np.dtype(np.float32) if matrix.dtype == np.float16 else matrix.dtype.newbyteorder("=")
+    csr = csr_array(matrix.astype(dtype, copy=False))
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    return csr

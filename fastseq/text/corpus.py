@@ -21,6 +21,8 @@ _KIND = "corpus"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Where fewer than this share of the tokens is kept, the ids move to an array of their size.
 _WORTH_MOVING = 0.75
+# So many ids are counted at a time: bincount makes 8 bytes of each.
+_COUNT_BLOCK = 1 << 22
 
 
 class Corpus:
@@ -157,17 +159,26 @@ class Corpus:
         FormatError
             A gzip file is truncated or damaged.
         TextError
-            The text is not UTF-8, holds no word, or no word is left.
+            The text is not UTF-8, holds no word, no word is left, or the file changed while it was read.
         ValueRangeError, DTypeError
             An option is not as described.
         MissingExtraError
             ``tokenizer="japanese"`` lacks its packages.
+
+        Notes
+        -----
+        ``~`` is the home folder and ``"-"`` the standard input. A pipe is copied to a temporary file first. A file must
+        not change while it is read: growth is an error afterwards, but where another program cuts a mapped file short,
+        the system ends this process (SIGBUS). Programs that write a new file and rename it do no harm.
         """
         options = _Options(min_count, max_vocab, lowercase, unk, eos, vocab)
         unit, function = resolve_tokenizer(tokenizer)
         _check_encoding_errors(encoding_errors)
         data, release = map_bytes(path)
-        return _from_bytes(data, unit, function, encoding_errors, options, str(path), release)
+        name = str(path)
+        corpus = _from_bytes(data, unit, function, encoding_errors, options, name, release)
+        release.check_size(name)
+        return corpus
 
     @classmethod
     def from_text(
@@ -203,7 +214,7 @@ class Corpus:
             if encoding_errors == "strict":
                 raise TextError(
                     f"the text holds a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}; "
-                    'pass encoding_errors="replace" (or "ignore")'
+                    'pass encoding_errors="replace" (--encoding-errors replace), or "ignore"'
                 ) from None
             encoded = _LONE_SURROGATE.sub("\ufffd" if encoding_errors == "replace" else "", text).encode("utf-8")
         return _from_bytes(np.frombuffer(encoded, np.uint8), unit, function, encoding_errors, options, "the text")
@@ -291,7 +302,9 @@ class Corpus:
         """
         from ..kernels._boundary import check_integer
 
-        i = check_integer(i, "i", -self.n_sentences, self.n_sentences - 1) % max(1, self.n_sentences)
+        if not self.n_sentences:
+            raise ValueRangeError(f"i is {i!r} but the corpus has no sentences")
+        i = check_integer(i, "i", -self.n_sentences, self.n_sentences - 1) % self.n_sentences
         return self._words(self._ids[int(self._offsets[i]) : int(self._offsets[i + 1])])
 
     def _words(self, ids: np.ndarray) -> list[str]:
@@ -309,6 +322,10 @@ class Corpus:
         ]
         return f"Corpus({parts[0]} in {parts[1]}, vocabulary of {parts[2]})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew: the flags that keep the arrays from being written are lost on their way.
+        return Corpus._of, (self._ids, self._offsets, self._vocab)
+
     # --- on disk -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -325,8 +342,15 @@ class Corpus:
         save_arrays(path, {"ids": self._ids, "offsets": self._offsets, **arrays}, _KIND, config)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], mmap: bool = True) -> Corpus:
-        """Read a corpus that `save` wrote; where ``mmap``, its ids and offsets are mapped and read when used.
+    def load(cls, path: str | os.PathLike[str], mmap: bool = False) -> Corpus:
+        """Read a corpus that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        mmap : bool
+            Whether ids and offsets are mapped and read when used, rather than now: for a corpus larger than the memory.
 
         Raises
         ------
@@ -334,6 +358,11 @@ class Corpus:
             The file is truncated, damaged or holds something else.
         FileNotFoundError, IsADirectoryError
             There is no such file.
+
+        Notes
+        -----
+        A mapped file must stay as it is while the corpus is used: where another program cuts it short, the system ends
+        this process (SIGBUS). `save` puts a new file in the place of the old one and does no harm.
         """
         from ..io import load_arrays
 
@@ -362,8 +391,6 @@ class _Options:
         from ..kernels._boundary import check_integer
 
         check_integer(min_count, "min_count", 1)
-        if max_vocab is not None:
-            check_integer(max_vocab, "max_vocab", 1)
         for name, word in (("unk", unk), ("eos", eos)):
             if word is not None and not isinstance(word, str):
                 raise DTypeError(f"{name} is {word!r} ({type(word).__name__}), expected a word or None")
@@ -371,6 +398,8 @@ class _Options:
                 raise ValueRangeError(f"{name} is empty, expected a word or None")
         if unk is not None and unk == eos:
             raise ValueRangeError(f"unk and eos are both {unk!r}, expected two different words")
+        if max_vocab is not None:
+            check_integer(max_vocab, "max_vocab", max(1, (unk is not None) + (eos is not None)))
         if vocab is not None:
             if not isinstance(vocab, Vocabulary):
                 raise DTypeError(f"vocab is {type(vocab).__name__}, expected a Vocabulary such as corpus.vocab")
@@ -514,9 +543,8 @@ def _from_lists(sentences: Iterable[Iterable[str]], options: _Options, name: str
     offsets = np.zeros(len(ends) + 1, np.int64)
     offsets[1:] = np.frombuffer(ends, np.int64) if len(ends) else 0
     counts = np.zeros(len(numbers), np.int64)
-    step = 1 << 22  # bincount makes 8 bytes of each id
-    for begin in range(0, flat.shape[0], step):
-        part = flat[begin : begin + step]
+    for begin in range(0, flat.shape[0], _COUNT_BLOCK):
+        part = flat[begin : begin + _COUNT_BLOCK]
         counts += np.bincount(part[part >= 0], minlength=len(numbers))
     return _build(list(numbers), counts, flat, offsets, options, name, distinct="" not in numbers)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -55,14 +57,17 @@ def japanese() -> Tokenizer:
     -----
     Kudo, Yamamoto and Matsumoto, "Applying conditional random fields to Japanese morphological analysis", EMNLP 2004.
     """
+    modules = []
     for package, module in (("fugashi", "fugashi"), ("unidic-lite", "unidic_lite")):
         try:
-            __import__(module)
+            modules.append(importlib.import_module(module))
         except ImportError:
             raise MissingExtraError(package, "ja", 'tokenizer="japanese"') from None
-    import fugashi
+    fugashi, unidic_lite = modules
 
-    tagger = fugashi.Tagger("-Owakati")
+    # Named, or fugashi would take the full UniDic where it is installed, and the same text have other tokens there.
+    folder = unidic_lite.DICDIR
+    tagger = fugashi.Tagger(f'-Owakati -r "{os.path.join(folder, "mecabrc")}" -d "{folder}"')
 
     def tokenize(line: str) -> list[str]:
         # To MeCab, a C library, NUL would be the end of the line.

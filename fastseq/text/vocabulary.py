@@ -21,7 +21,7 @@ class _Unknown:
 
     def __str__(self) -> str:
         close = _close_words(self._word, self._words)
-        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "; test with 'in', or use get"
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ", and none is much like it"
         count = f"{len(self._words):,} word{'' if len(self._words) == 1 else 's'}"
         return f"the word {self._word!r} is not in the vocabulary of {count}{hint}"
 
@@ -86,11 +86,13 @@ class Vocabulary:
     ) -> None:
         if isinstance(words, (str, bytes)):
             raise DTypeError(f"words is the text {words[:20]!r}, expected a list of words")
+        if not isinstance(words, Iterable):
+            raise DTypeError(f"words is {words!r} ({type(words).__name__}), expected a list of words")
         self._words = tuple(words)
-        self._index = {word: i for i, word in enumerate(self._words)}
         for word in self._words:
             if not isinstance(word, str):
                 raise DTypeError(f"words holds {word!r} ({type(word).__name__}), expected text")
+        self._index = {word: i for i, word in enumerate(self._words)}
         if len(self._index) < len(self._words):
             twice = next(word for i, word in enumerate(self._words) if self._index[word] != i)
             raise ValueRangeError(f"the word {twice!r} occurs more than once, expected distinct words")
@@ -108,6 +110,8 @@ class Vocabulary:
         numbers.flags.writeable = False
         self._counts = numbers
         for name, special in (("unk", unk), ("eos", eos)):
+            if special is not None and not isinstance(special, str):
+                raise DTypeError(f"{name} is {special!r} ({type(special).__name__}), expected a word or None")
             if special is not None and special not in self._index:
                 raise ValueRangeError(f"{name} is {special!r}, which is not among the words; add it to them")
         self._unk = unk
@@ -135,8 +139,23 @@ class Vocabulary:
         DTypeError, ValueRangeError
             As for the class; or ``min_count`` or ``max_vocab`` is not an integer of 1 or more.
         """
+        if not isinstance(counts, Mapping):
+            raise DTypeError(
+                f"counts is {type(counts).__name__}, expected a mapping of words to counts; collections.Counter(words) "
+                "makes one"
+            )
         words = list(counts)
-        numbers = np.array([counts[word] for word in words])
+        for word, count in counts.items():
+            if not isinstance(word, str):
+                raise DTypeError(f"counts holds the word {word!r} ({type(word).__name__}), expected text")
+            if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)):
+                raise DTypeError(f"the count of {word!r} is {count!r} ({type(count).__name__}), expected an integer")
+            if not 0 <= count < 2**63:
+                raise ValueRangeError(f"the count of {word!r} is {count}, expected 0 to 2**63 - 1")
+        for name, special in (("unk", unk), ("eos", eos)):
+            if special is not None and not isinstance(special, str):
+                raise DTypeError(f"{name} is {special!r} ({type(special).__name__}), expected a word or None")
+        numbers = np.array([int(counts[word]) for word in words], np.int64)
         return choose_words(
             words, numbers, np.arange(len(words)), min_count=min_count, max_vocab=max_vocab, unk=unk, eos=eos
         )[0]
@@ -180,7 +199,15 @@ class Vocabulary:
             raise UnknownWordError(_Unknown(word, self._words)) from None
 
     def get(self, word: str, default: Any = None) -> Any:
-        """Return the id of ``word``, or ``default`` if it has none."""
+        """Return the id of ``word``, or ``default`` if it has none.
+
+        Raises
+        ------
+        DTypeError
+            ``word`` is not text.
+        """
+        if not isinstance(word, str):
+            raise DTypeError(f"a word is {word!r} ({type(word).__name__}), expected text")
         return self._index.get(word, default)
 
     def encode(self, words: Iterable[str]) -> np.ndarray:
@@ -191,11 +218,16 @@ class Vocabulary:
         UnknownWordError
             A word is not in the vocabulary and there is no `unk`.
         DTypeError
-            ``words`` is a text instead of a list of words.
+            ``words`` is a text instead of a list of words, or a word is not text.
         """
         if isinstance(words, (str, bytes)):
             raise DTypeError(f"words is the text {words[:20]!r}, expected a list of words: split it first")
+        if not isinstance(words, Iterable):
+            raise DTypeError(f"words is {words!r} ({type(words).__name__}), expected a list of words")
         words = list(words)
+        for word in words:
+            if not isinstance(word, str):
+                raise DTypeError(f"words holds {word!r} ({type(word).__name__}), expected text")
         ids = [self._index.get(word, self._unk_id) for word in words]
         if self._unk_id < 0 and -1 in ids:
             self[words[ids.index(-1)]]  # raises, and says which
@@ -231,6 +263,10 @@ class Vocabulary:
         special = "".join(f", {name}={value!r}" for name, value in (("unk", self._unk), ("eos", self._eos)) if value)
         return f"Vocabulary({len(self):,} word{'' if len(self) == 1 else 's'}: {shown}{special})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew: the flag that keeps the counts from being written is lost on their way.
+        return _again, (self._words, self._counts, self._unk, self._eos)
+
     # --- on disk -----------------------------------------------------------------------------------------------------
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -252,8 +288,14 @@ class Vocabulary:
         bounds = np.asarray(arrays["word_offsets"]).tolist()
         if not bounds or bounds[0] != 0 or bounds[-1] != len(blob):
             raise ValueRangeError(f"word_offsets does not run from 0 to {len(blob)}, the length of words")
+        if any(a > b for a, b in zip(bounds[:-1], bounds[1:])):
+            raise ValueRangeError("word_offsets falls somewhere, expected places that rise")
         words = [blob[a:b].decode("utf-8", "surrogatepass") for a, b in zip(bounds[:-1], bounds[1:])]
         return cls(words, np.asarray(arrays["counts"]), unk=config.get("unk"), eos=config.get("eos"))
+
+
+def _again(words: tuple[str, ...], counts: np.ndarray, unk: str | None, eos: str | None) -> Vocabulary:
+    return Vocabulary(words, counts, unk=unk, eos=eos)
 
 
 def choose_words(

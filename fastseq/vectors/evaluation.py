@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import metrics
-from ..errors import DTypeError, FormatError, ValueRangeError
+from ..errors import DTypeError, ValueRangeError
 from ..kernels._boundary import check_integer
+from ..text.datasets.evaluation_sets import read_pairs, read_questions
 
 if TYPE_CHECKING:
     from .word_vectors import WordVectors
@@ -80,6 +80,10 @@ class AnalogySection:
         return self.name.startswith("gram")
 
 
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
 @dataclass(frozen=True)
 class AnalogyResult:
     """How many analogy questions were answered rightly.
@@ -115,51 +119,20 @@ class AnalogyResult:
     def __str__(self) -> str:
         known = "all words" if self.restrict_vocab is None else f"first {self.restrict_vocab} words"
         return (
-            f"{100 * self.accuracy:.2f} % right (semantic {100 * self.semantic:.2f} %, syntactic "
-            f"{100 * self.syntactic:.2f} %; {self.used} questions used, {self.skipped} skipped; {known}, method "
+            f"{_percent(self.accuracy)} right (semantic {_percent(self.semantic)}, syntactic "
+            f"{_percent(self.syntactic)}; {self.used} questions used, {self.skipped} skipped; {known}, method "
             f"{self.method}, unknown: {self.unknown})"
         )
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Yield (number, stripped line) of a UTF-8 file, lines counted from 1."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, expected a file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise FormatError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
-            yield number, text.strip()
+def _entries(entries: Any, what: str, form: str) -> Any:
+    if isinstance(entries, (str, bytes)) or not hasattr(entries, "__iter__"):
+        raise DTypeError(f"{what} is {entries!r} ({type(entries).__name__}), expected a file or a list of {form}")
+    return entries
 
 
-def _read_pairs(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, float]]:
-    first = True
-    for number, line in _lines(path):
-        if not line or line.startswith("#"):
-            continue
-        fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-        is_first, first = first, False
-        score = float("nan")
-        if len(fields) == 3:
-            try:
-                score = float(fields[2])
-            except ValueError:
-                if is_first:  # names of the columns
-                    continue
-        if len(fields) != 3 or not np.isfinite(score) or not fields[0] or not fields[1]:
-            raise FormatError(
-                f"{path}, line {number}: {line[:60]!r}, expected two words and a number, separated by tabs or spaces"
-            )
-        yield fields[0], fields[1], score
-
-
-def _given_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str, float]]:
-    for i, pair in enumerate(pairs):
+def _given_pairs(pairs: Any) -> Iterator[tuple[str, str, float]]:
+    for i, pair in enumerate(_entries(pairs, "pairs", "(word, word, score)")):
         try:
             a, b, score = pair
             score = float(score)
@@ -172,28 +145,24 @@ def _given_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str, float]]:
         yield a, b, score
 
 
-def _read_questions(path: str | os.PathLike[str]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-    """Yield (section, None) where a section begins and (section, four words) for each question."""
-    section = ""
-    for number, line in _lines(path):
-        if not line or line.startswith("#"):
-            continue
-        if line.startswith(":"):
-            section = line.lstrip(": ").strip()
-            yield section, None
-            continue
-        words = tuple(line.split())
-        if len(words) != 4:
-            raise FormatError(f"{path}, line {number}: {line[:60]!r}, expected four words, or ':' and a section's name")
-        yield section, words
+def _given_questions(questions: Any) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    if not isinstance(questions, Mapping):
+        yield from _questions_of("", questions, "questions")
+        return
+    for name, section in questions.items():
+        if not isinstance(name, str):
+            raise DTypeError(f"questions has the section {name!r}, expected text as its name")
+        yield name, None
+        yield from _questions_of(name, section, f"section {name!r}")
 
 
-def _given_questions(questions: Iterable[Any]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-    for i, question in enumerate(questions):
+def _questions_of(name: str, questions: Any, what: str) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    for i, question in enumerate(_entries(questions, what, "(a, b, c, d)")):
         words = () if isinstance(question, str) or not hasattr(question, "__iter__") else tuple(question)
         if len(words) != 4 or not all(isinstance(word, str) for word in words):
-            raise DTypeError(f"question {i} is {question!r}, expected four words")
-        yield "", words
+            place = f" of section {name!r}" if name else ""
+            raise DTypeError(f"question {i}{place} is {question!r}, expected four words")
+        yield name, words
 
 
 class _Known:
@@ -232,7 +201,7 @@ def evaluate_similarity(
     known = _Known(vectors.words, restrict_vocab, lowercase)
     is_path = isinstance(pairs, (str, os.PathLike))
     ids, gold = [], []
-    for a, b, score in _read_pairs(pairs) if is_path else _given_pairs(pairs):
+    for a, b, score in read_pairs(pairs) if is_path else _given_pairs(pairs):
         ids.append(known.ids((a, b)))
         gold.append(score)
     rows = np.array(ids, np.int64).reshape(-1, 2)
@@ -299,7 +268,8 @@ def evaluate_analogies(
     names: list[str] = []
     rows: list[list[int]] = []
     section_of: list[int] = []
-    for name, words in _read_questions(questions) if is_path else _given_questions(questions):
+    read = ((name, words) for _, name, words in read_questions(questions)) if is_path else _given_questions(questions)
+    for name, words in read:
         if words is None or not names:
             names.append(name)
         if words is not None:

@@ -6,10 +6,14 @@ checked before they open the file, and the file appears under its name only when
 
 from __future__ import annotations
 
+import math
 import mmap as memory_map
 import os
 import re
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +29,10 @@ __all__ = ["Contents", "check_target", "read", "write", "SUFFIXES"]
 _KIND = "word_vectors"
 _NPZ_VERSION = 1
 _ROWS = 1024  # lines parsed or formatted at a time
+_READ = 1 << 20  # bytes at a time
+_MOST_DEFLATED = 1032  # deflate makes data smaller by no more than this factor
+_FASTTEXT = (793712314).to_bytes(4, "little")  # the first bytes of fastText's own binary files
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _STORED = ("float16", "float32", "float64")
 # As many digits as bring back the same number.
 _DIGITS = {"float16": 5, "float32": 9, "float64": 17}
@@ -69,9 +77,14 @@ def _pack_words(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
+def _fall(offsets: np.ndarray) -> bool:
+    # Compared, not subtracted: differences of unsigned numbers are never negative.
+    return bool((offsets[1:] < offsets[:-1]).any())
+
+
 def _unpack_words(path: Path, blob: np.ndarray, offsets: np.ndarray) -> list[str]:
     whole = blob.dtype == np.uint8 and blob.ndim == 1 and offsets.dtype.kind in "iu" and offsets.ndim == 1
-    if not whole or offsets.size < 1 or offsets[0] != 0 or offsets[-1] != blob.size or (np.diff(offsets) < 0).any():
+    if not whole or offsets.size < 1 or offsets[0] != 0 or offsets[-1] != blob.size or _fall(offsets):
         raise FormatError(f"{path}: the arrays that hold the words do not fit each other; the file is damaged")
     data, places = blob.tobytes(), offsets.tolist()
     try:
@@ -101,6 +114,10 @@ def _from_arrays(path: Path, arrays: dict[str, np.ndarray], unk: str | None, eos
         raise FormatError(f"{path} holds {matrix.shape[0]} vectors and {len(words)} words, expected as many of each")
     if counts is not None and (counts.shape != (len(words),) or counts.dtype.kind not in "iu"):
         raise FormatError(f"{path}: counts is {counts.dtype} {counts.shape}, expected {len(words)} integers")
+    if matrix.size == 0:
+        raise FormatError(f"{path}: matrix has shape {matrix.shape}, expected at least one word and one dimension")
+    if counts is not None and (int(counts.min()) < 0 or int(counts.max()) > np.iinfo(np.int64).max):
+        raise FormatError(f"{path}: counts holds a negative number or one beyond int64, expected 0 or more")
     if matrix.dtype == np.float16:
         matrix = matrix.astype(np.float32)
     _check_unique(words, lambda i: f"{path}, word {i}")
@@ -120,6 +137,8 @@ def _write_safetensors(path: Path, contents: Contents) -> None:
 
 def _read_safetensors(path: Path, mmap: bool) -> Contents:
     arrays, config = load_arrays(path, _KIND, mmap=mmap)
+    if not isinstance(config, dict):
+        raise FormatError(f"{path}: the config is {type(config).__name__}, expected an object with names and values")
     return _from_arrays(path, arrays, config.get("unk"), config.get("eos"))
 
 
@@ -132,16 +151,56 @@ def _write_npz(path: Path, contents: Contents) -> None:
         np.savez(file, **arrays)
 
 
+def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Return one array of an npz file. What its header tells is compared with the sizes before memory is taken."""
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is encrypted or compressed in a way that NumPy does not write")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _NPY_HEADERS:
+            raise ValueError(f"{info.filename} is of the npy version {version}")
+        try:
+            shape, fortran, dtype = _NPY_HEADERS[version](file)
+        except (MemoryError, tokenize.TokenError) as error:
+            # Python's parser says so of deeply nested or unfinished expressions.
+            raise ValueError(f"{info.filename} has a header that cannot be parsed") from error
+        if dtype.hasobject or min(shape, default=0) < 0:
+            raise ValueError(f"{info.filename} holds {dtype} {shape}")
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if file.tell() + n_bytes != info.file_size:
+            raise ValueError(
+                f"{info.filename} has {info.file_size} bytes, its header tells {dtype} {shape}, which takes {n_bytes}"
+            )
+        if info.file_size > _MOST_DEFLATED * (info.compress_size + 64):
+            raise ValueError(f"{info.filename} tells {info.file_size} bytes, more than it can hold")
+        data = bytearray(n_bytes)
+        place = memoryview(data)
+        done = 0
+        while done < n_bytes:
+            part = file.read(min(_READ, n_bytes - done))  # zipfile compares the checksum with the last part
+            if not part:
+                raise EOFError(f"{info.filename} ends after {done} of {n_bytes} bytes")
+            place[done : done + len(part)] = part
+            done += len(part)
+        array: np.ndarray = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
+        return array
+
+
 def _read_npz(path: Path) -> Contents:
     if not zipfile.is_zipfile(path):
         raise FormatError(f"{path} is not a whole npz file: it is damaged, truncated or of another format")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {info.filename.removesuffix(".npy"): _read_npy(archive, info) for info in archive.infolist()}
+    except (ValueError, TypeError, OSError, EOFError, LookupError, RuntimeError, OverflowError) as error:
+        # RuntimeError includes NotImplementedError and the RecursionError of a header nested too deeply.
         raise FormatError(f"{path} is damaged or holds more than plain arrays ({error})") from None
+    except (zlib.error, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise FormatError(f"{path} is damaged ({error})") from None
     version = arrays.pop("format_version", None)
-    if version is not None and (version.shape != () or int(version) > _NPZ_VERSION):
+    if version is not None and (version.shape != () or version.dtype.kind not in "iu"):
+        raise FormatError(f"{path}: format_version is {version.dtype} {version.shape}, expected one whole number")
+    if version is not None and int(version) > _NPZ_VERSION:
         raise FormatError(f"{path} has a newer format version than {_NPZ_VERSION}; upgrade fastseq-numba to read it")
     special = {}
     for name in ("unk", "eos"):
@@ -286,6 +345,9 @@ def _read_text(path: Path) -> Contents:
     parts: list[np.ndarray] = []
     matrix: np.ndarray | None = None
     with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        whole = file.read(1) == b"\n"
+        file.seek(0)
         opening = file.readline().removeprefix(b"\xef\xbb\xbf")
         size = _parse_header(opening)
         if size is None:
@@ -323,6 +385,9 @@ def _read_text(path: Path) -> Contents:
         raise FormatError(
             f"{path} ends after {len(words)} words (line {len(words) + 1}), the header tells {size[0]}; it is truncated"
         )
+    if size is not None and not whole:
+        # Every writer of a header ends the last line too; without its end the last number may be half there.
+        raise FormatError(f"{path}, line {len(words) + 1}: the last line has no line break; the file is truncated")
     shift = 1 if size is None else 2
     _check_unique(words, lambda i: f"{path}, line {i + shift}")
     return Contents(np.concatenate(parts) if matrix is None else matrix, words)
@@ -334,6 +399,8 @@ def _read_binary(path: Path) -> Contents:
         raise FormatError(f"{path} is empty, expected a word2vec binary file")
     words: list[str] = []
     with open(path, "rb") as file, memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ) as data:
+        if data[:4] == _FASTTEXT:
+            raise FormatError(f"{path} is a model of fastText in its own binary format; load its .vec file instead")
         end = data.find(b"\n", 0, 64)
         size = _parse_header(data[:end]) if end >= 0 else None
         if size is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, ValueRangeError
+from ..errors import DTypeError, FormatError, ShapeError, ValueRangeError
 from ..kernels._boundary import check_integer
 from ..text.vocabulary import Vocabulary
 from . import formats
@@ -147,7 +147,7 @@ class WordVectors:
         return int(self._matrix.shape[0])
 
     def __contains__(self, word: object) -> bool:
-        return word in self._vocab
+        return isinstance(word, str) and word in self._vocab
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._vocab.words)
@@ -162,6 +162,36 @@ class WordVectors:
         if not isinstance(word, (list, tuple)):
             raise DTypeError(f"a word is {word!r} ({type(word).__name__}), expected text or a list of words")
         return self._matrix[self._ids(word)]
+
+    def get(self, word: str, default: Any = None) -> Any:
+        """Return the vector of a word, read-only, shape (D,); ``default`` where the vocabulary lacks the word.
+
+        Raises
+        ------
+        DTypeError
+            ``word`` is no text.
+        """
+        if isinstance(word, str) and word not in self._vocab:
+            return default
+        return self._matrix[self._id(word)]
+
+    def subset(self, words: Iterable[str]) -> WordVectors:
+        """Return the vectors of ``words`` alone, in the order given, each once; counts go along.
+
+        Raises
+        ------
+        UnknownWordError
+            A word is not in the vocabulary.
+        ShapeError, DTypeError
+            There are no words, or they are no list of text.
+        """
+        if isinstance(words, (str, bytes)) or not hasattr(words, "__iter__"):
+            raise DTypeError(f"words is {words!r}, expected a list of words")
+        ids = self._ids(dict.fromkeys(words))
+        names = [self._vocab.words[i] for i in ids.tolist()]
+        counts = None if self._vocab.counts is None else self._vocab.counts[ids]
+        unk, eos = (name if name in names else None for name in (self._vocab.unk, self._vocab.eos))
+        return WordVectors(self._matrix[ids], Vocabulary(names, counts, unk=unk, eos=eos), copy=False)
 
     def _id(self, word: Any) -> int:
         if not isinstance(word, str):
@@ -419,8 +449,9 @@ class WordVectors:
         Parameters
         ----------
         pairs : path, or iterable of (str, str, float)
-            A UTF-8 file with two words and a number on each line, separated by tabs or spaces. Lines that begin with
-            ``#`` and empty lines are passed over, and so is a first line whose third field is not a number (a header).
+            A UTF-8 file with two words and a number on each line, separated by tabs, else commas, else spaces. Lines
+            that begin with ``#`` and empty lines are passed over, and so is line 1 where it names the columns: its
+            third field is no number and holds no digit. Or the pairs, as `fastseq.datasets.word_pairs` returns them.
         restrict_vocab : int or None
             Only the first, most frequent, so many words count as known; None for all.
         lowercase : bool
@@ -436,7 +467,7 @@ class WordVectors:
         Raises
         ------
         FormatError
-            A line is not two words and a number; the message names it.
+            A line is not two words and a number, which the message names, or there is none.
         ValueRangeError
             Fewer than 2 pairs can be used.
 
@@ -448,7 +479,12 @@ class WordVectors:
 
     def evaluate_analogies(
         self,
-        questions: str | os.PathLike[str] | Iterable[tuple[str, str, str, str]],
+        questions: (
+            str
+            | os.PathLike[str]
+            | Iterable[tuple[str, str, str, str]]
+            | Mapping[str, Iterable[tuple[str, str, str, str]]]
+        ),
         *,
         restrict_vocab: int | None = 30000,
         method: str = "add",
@@ -459,9 +495,10 @@ class WordVectors:
 
         Parameters
         ----------
-        questions : path, or iterable of (str, str, str, str)
+        questions : path, iterable of (str, str, str, str), or dict of such by section
             A UTF-8 file with four words on each line, "a b c d" for a : b = c : d; a line that begins with ``:`` names
-            the section that follows. Sections named ``gram...`` are syntactic, the others semantic.
+            the section that follows. Sections named ``gram...`` are syntactic, the others semantic. A dict, as
+            `fastseq.datasets.analogies` returns it, has the sections' names as keys.
         restrict_vocab : int or None
             Only the first, most frequent, so many words are known and may be answers; None for all. The accuracy
             depends on it strongly: state it with the number.
@@ -481,7 +518,7 @@ class WordVectors:
         Raises
         ------
         FormatError
-            A line is not four words; the message names it.
+            A line is not four words, which the message names, or there is no question.
 
         Notes
         -----
@@ -518,7 +555,7 @@ class WordVectors:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], mmap: bool = False) -> WordVectors:
-        """Read vectors written by `save`, by gensim, word2vec or fastText, or in GloVe's text format (no header).
+        """Read vectors written by `save`, gensim or word2vec, .vec of fastText, or GloVe's text format (no header).
 
         Parameters
         ----------
@@ -534,7 +571,16 @@ class WordVectors:
             The file is truncated, damaged or of another format; the message names the line or entry.
         FileNotFoundError, IsADirectoryError
             There is no such file.
+
+        Notes
+        -----
+        A mapped file must not be shortened or written over in place while it is in use: the system would end the
+        process at the next look at what is gone. Replace it atomically instead, as `save` does; who has mapped the old
+        file then keeps it.
         """
         contents = formats.read(path, mmap)
-        vocab = Vocabulary(contents.words, contents.counts, unk=contents.unk, eos=contents.eos)
-        return cls(contents.matrix, vocab, copy=False)
+        try:
+            vocab = Vocabulary(contents.words, contents.counts, unk=contents.unk, eos=contents.eos)
+            return cls(contents.matrix, vocab, copy=False)
+        except (DTypeError, ShapeError, ValueRangeError) as error:
+            raise FormatError(f"{path} cannot be used: {error}") from None

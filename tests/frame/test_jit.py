@@ -118,6 +118,53 @@ def test_the_cache_can_be_turned_off_and_cleared(package):
     assert run(code, cwd=package, NUMBA_CACHE_DIR=cache, FASTSEQ_CACHE="0").stdout == "False False 0\n"
 
 
+def test_clearing_the_cache_leaves_the_files_of_others(package):
+    others = package / "cache" / "cpu_0123"
+    others.mkdir(parents=True)
+    (others / "other.project-1.py311.nbi").write_text("")
+    code = """
+        import sys; sys.path.insert(0, ".")
+        from fastseq.kernels import random_uniform, _jit
+        _jit.settle_threading_layer()
+        random_uniform(1, 3)
+        print(sorted({path.name.split("-")[0] for path in _jit.cache_files()}), _jit.clear_cache() > 0)
+    """
+    done = run(code, cwd=package, NUMBA_CACHE_DIR=str(package / "cache"), HOME=str(package))
+    assert done.stdout == "['_jit._first_parallel', 'random._fill_uniform'] True\n"
+    assert (others / "other.project-1.py311.nbi").exists()
+
+
+def test_bounds_checked_builds_have_other_cache_names():
+    code = """
+        from fastseq.kernels import _jit
+        def body(x): return x
+        print("bounds" in _jit.jit(body).py_func.__qualname__)
+    """
+    assert run(code, NUMBA_BOUNDSCHECK="1").stdout == "True\n"
+    assert run(code).stdout == "False\n"
+
+
+def test_after_a_warmup_the_first_fit_compiles_nothing():
+    code = """
+        import importlib, pkgutil
+        import numpy as np
+        import fastseq as fs, fastseq.kernels.cpu as cpu
+        from fastseq.kernels import _jit
+        fs.warmup()
+        modules = [importlib.import_module(f"fastseq.kernels.cpu.{m.name}") for m in pkgutil.iter_modules(cpu.__path__)]
+        kernels = [v for m in modules for v in vars(m).values() if isinstance(v, _jit.ParallelKernel)]
+        kernels = {kernel.__name__: kernel.dispatcher for kernel in kernels}
+        before = {name: len(kernel.signatures) for name, kernel in kernels.items()}
+        rng = np.random.default_rng(0)
+        corpus = fs.Corpus.from_sentences([[f"w{i}" for i in rng.integers(0, 900, 20)] for _ in range(500)])
+        for weighting in ("uniform", "harmonic"):
+            vectors = fs.CountVectors(dim=5, weighting=weighting, n_iter=3).fit(corpus).vectors
+        vectors.most_similar("w1")
+        print(len(kernels) > 10, [name for name, kernel in kernels.items() if len(kernel.signatures) != before[name]])
+    """
+    assert run(code).stdout == "True []\n"
+
+
 FORK = """
     import os, sys
     import numpy as np
@@ -143,6 +190,18 @@ FORK = """
 def test_use_after_a_fork_is_told_or_works(layer, answer):
     done = run(FORK, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
     assert done.stdout == f"{answer}\nchild ended with 0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("first", [
+    "import fastseq as fs\n    with fs.threads(1): pass",
+    "import numba\n    numba.njit(parallel=True)(lambda a: a.sum())(np.ones(9))",
+])  # fmt: skip
+def test_threads_that_something_else_started_are_noticed_by_a_fork(first):
+    code = FORK.replace("before = random_uniform(1, 1000)", first)
+    code = code.replace("np.array_equal(random_uniform(1, 1000), before)", "random_uniform(1, 3).size == 3")
+    done = run(code, NUMBA_THREADING_LAYER="omp", NUMBA_NUM_THREADS="2")
+    assert done.stdout == "told: True\nchild ended with 0\n"
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])

@@ -40,7 +40,40 @@ class TestThreads:
             raise KeyError
         assert n_threads() == before
 
-    @pytest.mark.parametrize("n", [0, -2, 10**6, 1.5, True, "2"])
+    def test_blas_gets_the_number_asked_for(self):
+        import numba
+        from threadpoolctl import threadpool_info
+
+        for n in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+            with fs.threads(np.int64(n)):
+                assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {n}
+
+    def test_blocks_of_two_threads_may_overlap(self):
+        import threading
+
+        from threadpoolctl import threadpool_info
+
+        def blas():
+            return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+        before, entered, leave = blas(), threading.Event(), threading.Event()
+
+        def other():
+            with fs.threads(1):
+                entered.set()
+                leave.wait(30)
+
+        worker = threading.Thread(target=other)
+        with fs.threads(-1):
+            worker.start()
+            entered.wait(30)
+        # The first has left, the other is still in.
+        assert set(blas()) == {1}
+        leave.set()
+        worker.join()
+        assert blas() == before
+
+    @pytest.mark.parametrize("n", [0, -2, 10**6, 1.5, True, "2", np.float64(1)])
     def test_bad_numbers(self, n):
         with pytest.raises(errors.ValueRangeError, match="expected 1 to"), fs.threads(n):
             pass
@@ -159,6 +192,57 @@ class TestIO:
         assert path.read_bytes() == b"old"
         assert os.listdir(tmp_path) == ["x.bin"]
 
+    def test_a_reader_keeps_the_old_file(self, tmp_path):
+        path = tmp_path / "x.bin"
+        path.write_bytes(b"old")
+        number = path.stat().st_ino
+        with open(path, "rb") as reader:
+            with io.atomic_write(path) as file:
+                file.write(b"new")
+            assert reader.read() == b"old"
+        assert path.read_bytes() == b"new"
+        assert path.stat().st_ino != number
+
+    def test_what_is_written_is_on_the_disk_before_it_has_its_name(self, tmp_path, monkeypatch):
+        calls = []
+        monkeypatch.setattr(os, "fsync", lambda handle: calls.append("sync"))
+        replace = os.replace
+        monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
+        with io.atomic_write(tmp_path / "x") as file:
+            file.write(b"new")
+        assert calls == ["sync", "rename", "sync"]
+
+    def test_the_mode_of_the_old_file_is_kept(self, tmp_path):
+        path = tmp_path / "x"
+        path.write_bytes(b"old")
+        path.chmod(0o600)
+        with io.atomic_write(path) as file:
+            file.write(b"new")
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_what_is_no_file_is_not_replaced(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(FileExistsError, match="a device, a pipe"):
+            io.save_arrays(tmp_path / "pipe", self.arrays, "thing")
+        with pytest.raises(FileExistsError, match="a device, a pipe"):
+            io.check_writable("/dev/null")
+
+    def test_long_names_and_no_axes(self, tmp_path):
+        path = tmp_path / ("x" * 245)
+        io.save_arrays(path, {"a": np.array(3.5)}, "thing")
+        assert io.load_arrays(path, "thing")[0]["a"].shape == ()
+
+    @pytest.mark.parametrize("config", [{"a": np.int64(1)}, {"a": float("nan")}, {"a": "\ud800"}, {"a": {1, 2}}])
+    def test_configs_that_are_no_json(self, tmp_path, config):
+        with pytest.raises(errors.DTypeError, match="cannot be written as JSON"):
+            io.save_arrays(tmp_path / "x", {"a": np.zeros(1)}, "thing", config)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_folder_that_cannot_be_written_is_named_by_the_file(self):
+        with pytest.raises(OSError, match=r"/proc/x\.vec"):
+            io.check_writable("/proc/x.vec")
+
     def test_permissions_are_those_of_an_ordinary_file(self, tmp_path):
         with open(tmp_path / "plain", "w"):
             pass
@@ -203,6 +287,9 @@ class TestIO:
         save_file({"a": np.zeros(1)}, str(path), {**metadata, "format_version": "1", "config": "{"})
         with pytest.raises(errors.FormatError, match="not JSON"):
             io.load_arrays(path, "thing")
+        save_file({"a": np.zeros(1)}, str(path), {**metadata, "format_version": "1", "config": "[]"})
+        with pytest.raises(errors.FormatError, match="expected a JSON object"):
+            io.load_arrays(path, "thing")
 
 
 class TestDevice:
@@ -219,6 +306,10 @@ class TestDevice:
     def test_unknown_device(self):
         with pytest.raises(errors.ValueRangeError, match="expected one of"), fs.use_device("tpu"):
             pass
+
+    def test_unknown_place(self):
+        with pytest.raises(errors.ValueRangeError, match="expected one of"):
+            to_device(np.zeros(1), "tpu")
 
     def test_cuda_that_is_not_there(self):
         from fastseq.kernels import _cuda
@@ -238,3 +329,11 @@ class TestDevice:
         with pytest.raises(errors.DeviceError, match="a on cuda, b on cpu"):
             device_of(a=OnDevice(), b=np.zeros(1))
         assert device_of(a=None, b=np.zeros(1)) == "cpu"
+
+
+def test_errors_can_be_copied():
+    import copy
+
+    kinds = (errors.MissingExtraError("p", "e", "This"), errors.UnknownWordError("no word"), errors.ShapeError("s"))
+    for error in kinds:
+        assert str(copy.copy(error)) == str(error)

@@ -20,12 +20,46 @@ def dense(parts: Any, n_columns: int) -> np.ndarray:
     return matrix
 
 
+def _of(*positions: int) -> Any:
+    """Return a rule: the dtype of these arguments together, float16 and float32 as float32, all else as float64."""
+
+    def rule(case: Case) -> str:
+        kinds = [np.asarray(case.arguments[position]).dtype for position in positions]
+        return "float32" if all(kind.kind == "f" and kind.itemsize <= 4 for kind in kinds) else "float64"
+
+    return rule
+
+
+def _weighted(case: Case) -> str:
+    given = case.options.get("dtype")
+    return given if given in ("float32", "float64") else "float64"
+
+
+# The dtype of the floats that each kernel must return. A kernel that is not here returns no floats.
+FLOATS: dict[str, Any] = {
+    "random_uniform": lambda case: case.options.get("dtype", "float32"),
+    "random_normal": lambda case: case.options.get("dtype", "float32"),
+    "cooccurrence_counts": _weighted,
+    "ppmi_weights": lambda case: case.options.get("dtype", "float32"),
+    "csr_matmul": _of(2, 3),
+    "csr_transpose": _of(2),
+    "randomized_svd": _of(2),
+    "nearest_dot": _of(1),
+    "nearest_mul": _of(2),
+}
+
+
 def check(kernel: Kernel, case: Case, got: Any, want: Any) -> None:
     """Assert that ``got`` is what the oracle says, to the kernel's tolerance."""
     got = got if isinstance(got, tuple) else (got,)
     want = want if isinstance(want, tuple) else (want,)
     assert len(got) == len(want)
     floats = [array.dtype.name for array in got if array.dtype.kind == "f"]
+    assert all(name == FLOATS[kernel.name](case) for name in floats), f"floats of {floats}"
+    for one, other in zip(got, want):
+        if one.dtype.kind in "iu" and one.size:
+            wanted = case.options.get("dtype")
+            assert wanted == "auto" or one.dtype.name in (other.dtype.name, wanted), f"integers of {one.dtype}"
     tolerance = max((kernel.tolerance[name] for name in floats), default=0.0)
     if kernel.result == "csr":
         indptr, indices, data = got
@@ -36,7 +70,7 @@ def check(kernel: Kernel, case: Case, got: Any, want: Any) -> None:
     elif kernel.result == "svd":
         (u, s, vt), (want_u, want_s, want_vt) = got, want
         width = np.eye(len(s))
-        scale = max(float(want_s.max(initial=0.0)), 1.0)
+        scale = float(want_s.max(initial=0.0)) or 1.0
         # Vectors of equal values may be turned: their product and their orthonormality are what is defined.
         pairs = [(s / scale, want_s / scale), ((u * s) @ vt / scale, (want_u * want_s) @ want_vt / scale)]
         pairs += [(u.T @ u, width), (vt @ vt.T, width)]
@@ -44,7 +78,6 @@ def check(kernel: Kernel, case: Case, got: Any, want: Any) -> None:
     for one, other in zip(got, want):
         assert one.shape == other.shape
         if one.dtype.kind in "iu":
-            assert one.dtype.itemsize == 4 or one.dtype.kind == "i"
             np.testing.assert_array_equal(one, other)
         else:
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)

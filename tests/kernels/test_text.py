@@ -199,3 +199,15 @@ def test_renumber_in_place_needs_no_second_array():
     assert np.shares_memory(kept, ids)
     kept, _ = renumber(ids, [0, 10], np.arange(10))
     assert not np.shares_memory(kept, ids)
+
+
+@pytest.mark.parametrize("data", [
+    b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xe0\xa0\x80", b"\xed\x9f\xbf", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf",
+    b"\xf0\x90\x80\x80", b"\xf4\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xc1\xbf", b"\xc2\x80", b"\xf5\x80", b"\xe0\xa0",
+])  # fmt: skip
+def test_ill_formed_characters_are_cut_where_python_cuts_them(data):
+    """The borders of table 3-7: overlong forms, surrogates and what lies beyond U+10FFFF."""
+    _, _, starts, lengths, _ = tokenize(data + b"x", unit="char")
+    ids = tokenize(data + b"x", unit="char")[0]
+    types = [(data + b"x")[a : a + n] for a, n in zip(starts, lengths)]
+    assert [types[i].decode("utf-8", "replace") for i in ids] == list((data + b"x").decode("utf-8", "replace"))

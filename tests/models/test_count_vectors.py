@@ -128,6 +128,20 @@ class TestPlantedStructure:
         random = fs.CountVectors(dim=4, random_state=5).fit(corpus)
         np.testing.assert_allclose(random.singular_values_, exact.singular_values_, rtol=1e-4)
 
+    def test_more_iterations_change_the_result(self, families_of_words, monkeypatch):
+        import fastseq.models.count_vectors as module
+
+        monkeypatch.setattr(module, "_DENSE_WORDS", 0)
+        corpus, _ = families_of_words
+        few, many = (fs.CountVectors(dim=4, n_iter=n).fit(corpus).vectors.matrix for n in (0, 1))
+        assert not np.allclose(few, many, atol=1e-3)
+
+    def test_a_vocabulary_of_another_corpus(self):
+        # Its counts say nothing about how often a word occurs here.
+        n = 1_200_000
+        corpus = fs.Corpus(np.tile([0, 1], n // 2), np.arange(0, n + 1, 2), fs.Vocabulary(["a", "b"], [1, 1]))
+        assert fs.CountVectors(dim=1, window=2040).fit(corpus).n_counts_ == 2
+
     def test_reproducible(self, families_of_words, monkeypatch):
         import fastseq.models.count_vectors as module
 
@@ -186,14 +200,19 @@ class TestModel:
         ({"eigenvalue_weight": -0.5}, errors.ValueRangeError, "eigenvalue_weight"),
         ({"eigenvalue_weight": float("nan")}, errors.ValueRangeError, "eigenvalue_weight"),
         ({"random_state": "x"}, errors.DTypeError, "random_state"),
+        ({"eigenvalue_weight": 1e3}, errors.ValueRangeError, "at most 1"),
+        ({"smoothing": 100.0}, errors.ValueRangeError, "at most 10"),
+        ({"n_iter": -1}, errors.ValueRangeError, "n_iter is -1"),
+        ({"symmetric": "no"}, errors.DTypeError, "symmetric"),
         ({"shift": 1e9}, errors.TextError, "more often than by chance"),
     ])  # fmt: skip
     def test_bad_parameters(self, book, options, error, words, monkeypatch):
         import fastseq.models.count_vectors as module
 
-        monkeypatch.setattr(module, "_DENSE_WORDS", 0)
-        with pytest.raises(error, match=words):
-            fs.CountVectors(**{"dim": 2, **options}).fit(book)
+        for dense_words in (0, 600):
+            monkeypatch.setattr(module, "_DENSE_WORDS", dense_words)
+            with pytest.raises(error, match=words):
+                fs.CountVectors(**{"dim": 2, **options}).fit(book)
 
     @pytest.mark.parametrize("corpus", ["text", ["a", "b"], None, 3])
     def test_not_a_corpus(self, corpus):
@@ -255,6 +274,21 @@ class TestFunctions:
     def test_fractions_need_floats(self):
         with pytest.raises(errors.DTypeError, match="fractions"):
             fs.kernels.cooccurrence_counts(np.array([0, 1]), np.array([0, 2]), 2, weighting="harmonic", dtype="int64")
+
+    def test_entries_that_stand_twice_are_added(self):
+        twice = csr_array(([1, 2, 3, 4, 1], [0, 0, 1, 1, 0], [0, 3, 5]), shape=(2, 2))
+        once = twice.copy()
+        once.sum_duplicates()
+        np.testing.assert_array_equal(fs.ppmi(twice).toarray(), fs.ppmi(once).toarray())
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint16", "float16", ">f8", ">i4"])
+    def test_matrices_of_any_number(self, dtype):
+        counts = np.array([[4, 0, 1], [1, 3, 0]])
+        np.testing.assert_array_equal(fs.ppmi(counts.astype(dtype)).toarray(), fs.ppmi(counts).toarray())
+
+    def test_ragged(self):
+        with pytest.raises(errors.ShapeError, match="ragged"):
+            fs.ppmi([[1, 2], [3]])
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
     def test_bad_counts(self, bad):

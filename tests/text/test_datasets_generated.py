@@ -136,6 +136,9 @@ def test_write_pairs(tmp_path):
         ([("a", "b")], "", ValueRangeError, "separator is ''"),
         ([("a", "b")], "\n", ValueRangeError, "separator is"),
         ([("a", 3)], "_", DTypeError, "expected two str"),
+        ([None], "_", DTypeError, r"pairs\[0\] is None, expected two str"),
+        (None, "_", DTypeError, "pairs is None"),
+        ([("a", "\ud800")], "_", ValueRangeError, r"pairs\[0\] holds '\\ud800' with half a surrogate pair"),
     ],
 )
 def test_write_pairs_refuses_what_could_not_be_read_back(pairs, separator, error, message, tmp_path):

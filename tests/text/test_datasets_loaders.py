@@ -12,7 +12,7 @@ from fastseq.text import datasets
 from fastseq.text.datasets import download as downloads
 
 PTB = " the cat sat on the <unk> \n the dog sat \n"
-PAIRS = "# a comment\nWord 1\tWord 2\tHuman (mean)\nLove\tsex\t6.77\ntiger\ttiger\t10.00\n"
+PAIRS = "Word 1\tWord 2\tHuman (mean)\n# a comment\nLove\tsex\t6.77\ntiger\ttiger\t10.00\n"
 QUESTIONS = ": capital\nAthens Greece Baghdad Iraq\n: gram1\na b c d\nb c d e\n"
 
 
@@ -221,11 +221,19 @@ def test_a_file_of_ones_own_may_be_downloaded(server, tmp_path):
         ("", "holds no pairs"),
         ("# nothing\n", "holds no pairs"),
         ("word1 word2 score\n", "holds no pairs"),
-        ("a b 1\na b\n", r"line 2 is 'a b', expected two words and a number"),
-        ("a b 1\na b c 2\n", "line 2 is 'a b c 2'"),
+        ("a b 1\na b\n", r"pairs\.txt, line 2: 'a b', expected two words and a finite number"),
+        ("a b 1\na b c 2\n", "line 2: 'a b c 2'"),
         ("h h h\nh h h\na b 1\n", "line 2"),
-        ("a b 1\na b nan\n", "line 2 has the score nan"),
-        ("a b inf\n", "line 1 has the score inf"),
+        ("a b 1\na b nan\n", "line 2: 'a b nan'"),
+        ("a b inf\n", "line 1: 'a b inf'"),
+        # Names of columns stand on line 1 only, and hold no digit where the score is.
+        ("# c\nword1 word2 score\na b 1\n", "line 2"),
+        ("a\tb\t1,5\n", "line 1"),
+        ("a\tb\t1\na\tc\t1,5\n", "line 2"),
+        ("a b 1\na c nine\n", "line 2"),
+        ("a b 1x\n", "line 1"),
+        ("a b 1\na b 1_0\n", "line 2"),
+        ("a,b 1\n", "line 1"),
     ],
 )
 def test_bad_word_pairs(text, message, tmp_path):
@@ -233,6 +241,19 @@ def test_bad_word_pairs(text, message, tmp_path):
     file.write_text(text)
     with pytest.raises(FormatError, match=message):
         datasets.word_pairs(file)
+
+
+def test_fields_are_apart_by_tabs_else_commas_else_spaces(tmp_path):
+    file = tmp_path / "pairs.txt"
+    for text, expected in (
+        ("New York\tcity, big\t3\n", ("New York", "city, big", 3.0)),
+        ("New York, city,3\n", ("New York", "city", 3.0)),
+        # Other line separators are no line breaks.
+        ("a\u2028b\tc\x85d\t1\n", ("a\u2028b", "c\x85d", 1.0)),
+        ("Word 1,Word 2,Human (mean)\r\na,b,1\r\n", ("a", "b", 1.0)),
+    ):
+        file.write_bytes(text.encode())
+        assert datasets.word_pairs(file) == [expected]
 
 
 def test_analogies(known, tmp_path):
@@ -250,8 +271,8 @@ def test_analogies(known, tmp_path):
     [
         ("", "holds no questions"),
         (": empty\n", "holds no questions"),
-        (": s\na b c\n", "line 2 is 'a b c', expected four words"),
-        (": s\na b c d\n: s\n", "line 3 begins the section 's' again"),
+        (": s\na b c\n", "line 2: 'a b c', expected four words"),
+        (": s\na b c d\n: s\n", "line 3: the section 's' begins again"),
     ],
 )
 def test_bad_analogies(text, message, tmp_path):
@@ -265,7 +286,7 @@ def test_files_that_are_not_text(tmp_path):
     file = tmp_path / "pairs.bin"
     file.write_bytes(b"\xff\xfe a b 1")
     for load in (datasets.word_pairs, datasets.analogies):
-        with pytest.raises(FormatError, match="is not UTF-8 text"):
+        with pytest.raises(FormatError, match="line 1: not UTF-8 text"):
             load(file)
 
 

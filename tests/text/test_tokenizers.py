@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import types
 
@@ -55,14 +56,14 @@ def test_japanese_without_its_packages(monkeypatch):
 def test_japanese_with_a_stand_in(monkeypatch):
     class Tagger:
         def __init__(self, options):
-            assert options == "-Owakati"
+            assert options == f'-Owakati -r "{os.path.join("the dictionary", "mecabrc")}" -d "the dictionary"'
 
         def parse(self, line):
             assert "\0" not in line
             return line.replace("は", " は ") + " \n"
 
     monkeypatch.setitem(sys.modules, "fugashi", types.SimpleNamespace(Tagger=Tagger))
-    monkeypatch.setitem(sys.modules, "unidic_lite", types.ModuleType("unidic_lite"))
+    monkeypatch.setitem(sys.modules, "unidic_lite", types.SimpleNamespace(DICDIR="the dictionary"))
     assert list(fs.Corpus.from_text("猫は\0猫\n", tokenizer="japanese")) == [["猫", "は", "猫"]]
 
 
@@ -72,3 +73,22 @@ def test_japanese():
     corpus = fs.Corpus.from_text(TEXT, tokenizer="japanese", eos="$")
     assert len(corpus) == 3
     assert corpus.sentence(1) == ["$"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("fugashi") is None, reason="the ja extra is not installed")
+def test_the_dictionary_is_unidic_lite_also_where_another_one_is_the_default(monkeypatch, tmp_path):
+    import fugashi
+    import unidic_lite
+
+    seen = []
+
+    class Tagger(fugashi.Tagger):
+        def __init__(self, options):
+            super().__init__(options)
+            seen.extend(entry["filename"] for entry in self.dictionary_info)
+
+    monkeypatch.setattr(fugashi, "Tagger", Tagger)
+    # What fugashi prefers, here with nothing in it.
+    monkeypatch.setitem(sys.modules, "unidic", types.SimpleNamespace(DICDIR=str(tmp_path)))
+    assert japanese()("猫である") == ["猫", "で", "ある"]
+    assert [os.path.dirname(name) for name in seen] == [unidic_lite.DICDIR]

@@ -44,7 +44,7 @@ def test_an_unknown_word_is_named_with_close_ones():
         vocab["kign"]
     with pytest.raises(KeyError, match="did you mean 'queen'"):
         vocab["QUEEN"]
-    with pytest.raises(KeyError, match="test with 'in'"):
+    with pytest.raises(KeyError, match="and none is much like it"):
         vocab["zzzzzz"]
     with pytest.raises(DTypeError, match="expected text"):
         vocab[0]
@@ -136,3 +136,42 @@ def test_it_can_be_copied_between_processes():
     again = pickle.loads(pickle.dumps(vocab))  # noqa: S301 - our own bytes
     assert again == vocab
     assert again["queen"] == 2
+    with pytest.raises(ValueError, match="read-only"):
+        again.counts[0] = 1
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Vocabulary([["a"]]),
+    lambda: Vocabulary(None),
+    lambda: Vocabulary(["a"], unk=["a"]),
+    lambda: Vocabulary(WORDS).get(["a"]),
+    lambda: Vocabulary(WORDS).encode([[3]]),
+    lambda: Vocabulary(WORDS).encode([3]),
+    lambda: Vocabulary(WORDS).encode(3),
+    lambda: Vocabulary(WORDS, unk="the").encode([None]),
+    lambda: Vocabulary.from_counts(["a"]),
+    lambda: Vocabulary.from_counts({"a": True}),
+    lambda: Vocabulary.from_counts({"a": 1.0}),
+    lambda: Vocabulary.from_counts({3: 1}),
+    lambda: Vocabulary.from_counts({"a": 1}, unk=["u"]),
+])  # fmt: skip
+def test_what_is_no_text_or_no_count_is_an_error_of_the_package(make):
+    with pytest.raises(DTypeError, match="expected"):
+        make()
+
+
+def test_from_counts_of_nothing_and_of_too_much():
+    vocab = Vocabulary.from_counts({}, unk="u")
+    assert (vocab.words, vocab.counts.dtype, vocab.counts.tolist()) == (("u",), np.int64, [0])
+    with pytest.raises(ValueRangeError, match="the count of 'a' is -1"):
+        Vocabulary.from_counts({"a": -1})
+    with pytest.raises(ValueRangeError, match="the count of 'a' is 9223372036854775808"):
+        Vocabulary.from_counts({"a": 2**63})
+
+
+@pytest.mark.parametrize("bounds", [[], [1, 2], [0, 1], [0, 3], [0, 2, 1, 2], [-1, 2]])
+def test_places_that_are_not_those_of_words_are_refused(bounds):
+    arrays = {"words": np.frombuffer(b"ab", np.uint8), "word_offsets": np.array(bounds, np.int64)}
+    arrays["counts"] = np.zeros(max(0, len(bounds) - 1), np.int64)
+    with pytest.raises(ValueRangeError, match="word_offsets"):
+        Vocabulary.from_arrays(arrays, {})

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from fastseq.errors import DTypeError, FormatError, UnknownWordError, ValueRangeError
+from fastseq.text import datasets
 from fastseq.vectors import WordVectors
 
 
@@ -43,10 +44,10 @@ def test_similarity(wv):
     assert counted.pearson == pytest.approx(stats.pearsonr([*gold, 1.0], [*cosines, 0.0]).statistic)
 
 
-@pytest.mark.parametrize("separator", ["\t", " ", "   "])
+@pytest.mark.parametrize("separator", ["\t", " ", "   ", ",", ", "])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_similarity_files(wv, tmp_path, separator, end):
-    lines = ["# a comment", "word_1 word_2 score".replace(" ", separator), ""]
+    lines = ["word_1 word_2 score".replace(" ", separator), "# a comment", ""]
     lines += [separator.join(map(str, pair)) for pair in PAIRS]
     path = write(tmp_path, "\ufeff" + end.join(lines))
     assert wv.evaluate_similarity(path) == wv.evaluate_similarity(str(path)) == wv.evaluate_similarity(PAIRS)
@@ -62,12 +63,53 @@ def test_similarity_files(wv, tmp_path, separator, end):
         ("cat bird nan\n", 1),
         ("cat bird 1\ncat bird 1 2\n", 2),
         ("cat\t\t1\n", 1),
+        ("# no\na b score\ncat bird 1\n", 2),
+        ("cat bird 1\ncat cow 1,5\n", 2),
+        ("cat\tbird\t1,5\n", 1),
+        ("cat bird 1_0\n", 1),
         (b"cat bird 1\n\xff bird 1\n", 2),
     ],
 )
 def test_bad_pairs(wv, tmp_path, text, line):
     with pytest.raises(FormatError, match=rf"set\.txt, line {line}:"):
         wv.evaluate_similarity(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat,bird,3\nbird,fish,1\ncow,ox,2\n",
+        "Word 1\tWord 2\tMean\ncat\tbird\t3\ncow\tox\t1\nox\then\t2\n",
+        "cat  bird 1\ncow ox 2\nox  hen 3",
+    ],
+)
+def test_pairs_are_those_of_the_loader(wv, tmp_path, text):
+    path = write(tmp_path, text)
+    assert wv.evaluate_similarity(path) == wv.evaluate_similarity(datasets.word_pairs(path))
+
+
+def test_questions_are_those_of_the_loader(planted, tmp_path):
+    path = write(tmp_path, QUESTIONS)
+    loaded = datasets.analogies(path)
+    assert list(loaded) == ["capitals", "gram1-plural", "empty"]
+    assert str(planted.evaluate_analogies(loaded)) == str(planted.evaluate_analogies(path))
+    sections = planted.evaluate_analogies(loaded).sections
+    assert sections == planted.evaluate_analogies(path).sections
+    with pytest.raises(DTypeError, match=r"question 0 of section 's' is \('A0',\)"):
+        planted.evaluate_analogies({"s": [("A0",)]})
+    with pytest.raises(DTypeError, match="section 's' is None"):
+        planted.evaluate_analogies({"s": None})
+    with pytest.raises(DTypeError, match="the section 3"):
+        planted.evaluate_analogies({3: []})
+    for given in (None, 3, b"a b c d"):
+        with pytest.raises(DTypeError, match="questions is"):
+            planted.evaluate_analogies(given)
+
+
+def test_files_without_questions(planted, tmp_path):
+    for text in ("", ": empty\n", "# nothing\n"):
+        with pytest.raises(FormatError, match=r"set\.txt holds no questions"):
+            planted.evaluate_analogies(write(tmp_path, text))
 
 
 def test_case(wv, tmp_path):
@@ -80,7 +122,13 @@ def test_case(wv, tmp_path):
 
 
 def test_nothing_to_compare(wv, tmp_path):
-    for pairs in ([], [("x", "y", 1.0)] * 3, PAIRS[:1], write(tmp_path, "")):
+    for text in ("", "# only this\n", "word word score\n"):
+        with pytest.raises(FormatError, match=r"set\.txt holds no pairs"):
+            wv.evaluate_similarity(write(tmp_path, text))
+    for given in (None, 3, b"a b 1"):
+        with pytest.raises(DTypeError, match="pairs is"):
+            wv.evaluate_similarity(given)
+    for pairs in ([], [("x", "y", 1.0)] * 3, PAIRS[:1]):
         with pytest.raises(ValueRangeError, match="expected at least 2"):
             wv.evaluate_similarity(pairs)
     assert np.isnan(wv.evaluate_similarity([("cat", "ox", 1.0), ("cat", "cow", 1.0)]).spearman)
@@ -146,6 +194,9 @@ def test_analogies_with_case_and_lists(planted):
     nothing = planted.evaluate_analogies([])
     assert (nothing.used, nothing.sections) == (0, ())
     assert np.isnan(nothing.accuracy)
+    assert "nan" not in str(nothing) + str(result)
+    assert str(nothing).startswith("- right (semantic -, syntactic -; 0 questions")
+    assert str(result).startswith("100.00 % right (semantic -, syntactic -;")
     with pytest.raises(DTypeError, match="question 1"):
         planted.evaluate_analogies([("A0", "b0", "A1", "b1"), ("A0", "b0")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_texts_of_others(tmp_path):
     path = tmp_path / "v.txt"
     for text in (
         b"a 1 2\nb 3 -4e-1\n",  # GloVe: no header
-        b"2 2\na 1 2\nb 3 -4e-1",  # no newline at the end
+        b"a 1 2\nb 3 -4e-1",  # GloVe, no newline at the end
         b"2 2 \r\na 1 2 \r\nb 3 -4e-1 \r\n\r\n\n",  # word2vec.c's trailing spaces, Windows, empty lines at the end
         b"\xef\xbb\xbf2 2\na\t1\t2\nb  3  -.4\n",
     ):
@@ -151,6 +152,7 @@ def test_more_lines_than_a_block(tmp_path, monkeypatch, rng):
         (b"a 1 2\na 3 4\n", r"line 2: the word 'a' is there already"),
         (b"2 2\n\xff 1 2\nb 3 4\n", "line 2: .* not UTF-8"),
         (b"2 2\na 1 2\n\nb 3 4\n", "line 3: the line is empty"),
+        (b"2 2\na 1 2\nb 3 -4", "line 3: the last line has no line break; the file is truncated"),
     ],
 )
 def test_bad_text(tmp_path, text, message):
@@ -169,6 +171,7 @@ def entry(word, *numbers, end=b"\n"):
     [
         (b"", "is empty"),
         (b"a 1 2\n", "no word2vec header"),
+        ((793712314).to_bytes(4, "little") + bytes(200), "is a model of fastText"),
         (b"\x80\x04\x95pickle" * 20, "no word2vec header"),
         (b"5 300\n" + entry(b"a", 1, 2), "line 1: .* truncated"),
         (b"2 2\n" + entry(b"a", 1, 2) + entry(b"bbbb", 3, 4)[:-3], "word 1 of 2: the file ends inside"),
@@ -202,12 +205,31 @@ def test_arrays_that_do_not_fit(wv, tmp_path):
     path = tmp_path / "v.npz"
     wv.save(path)
     good = dict(np.load(path))
+    fall = good["word_offsets"].copy()
+    fall[2] = fall[1] - 1  # both ends are right
     for change, message in (
         ({"matrix": good["matrix"][:-1]}, "9 vectors and 10 words"),
         ({"matrix": good["matrix"][0]}, "expected real numbers of shape"),
         ({"matrix": good["matrix"].astype(complex)}, "expected real numbers of shape"),
         ({"matrix": good["matrix"] * np.float32(np.nan)}, r"row 0 \('the'\)"),
         ({"word_offsets": good["word_offsets"][::-1].copy()}, "do not fit"),
+        ({"word_offsets": fall}, "do not fit"),
+        ({"word_offsets": fall.astype(np.uint64)}, "do not fit"),
+        ({"counts": -good["counts"]}, "counts holds a negative number"),
+        ({"counts": good["counts"].astype(np.uint64) + np.uint64(2**63)}, "beyond int64"),
+        ({"matrix": good["matrix"][:, :0]}, r"shape \(10, 0\), expected at least one"),
+        (
+            {
+                "matrix": good["matrix"][:0],
+                "words": good["words"][:0],
+                "word_offsets": [0],
+                "counts": good["counts"][:0],
+            },
+            "least one word",
+        ),
+        ({"matrix": np.full((10, 2), 1e200)}, "cannot be used: .*too large to square"),
+        ({"format_version": np.float64("nan")}, "format_version is float64"),
+        ({"format_version": "1"}, "format_version is <U1"),
         ({"words": np.full_like(good["words"], 255)}, "not UTF-8"),
         ({"words": np.full_like(good["words"], 97), "word_offsets": [*range(10), good["words"].size]}, "there already"),
         ({"counts": good["counts"][:3]}, "counts is int64"),
@@ -221,6 +243,104 @@ def test_arrays_that_do_not_fit(wv, tmp_path):
     np.savez(path, **good)
     with pytest.raises(FormatError, match="lacks words"):
         WordVectors.load(path)
+
+
+def npy(shape, data=b"", descr="'<f4'"):
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy("(1000000000000, 300)"), "its header tells float32"),
+        (npy("(100000000000000000000,)"), "its header tells"),
+        (npy("(-1, 300)", bytes(64)), "holds float32"),
+        (npy("(2,)", bytes(4)), "has 132 bytes"),
+        (npy("(2,)", bytes(12)), "has 140 bytes"),
+        (npy("(1,)", b"cos.", "'|O'"), "plain arrays"),
+        (npy("(1,)", bytes(4), "3"), "damaged"),
+        (npy("(1,)", bytes(4), "(" * 3000), "damaged"),
+        (b"\x93NUMPY\x09\x00" + bytes(90), "version"),
+        (b"nothing", "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_lying_headers(wv, tmp_path, data, message):
+    path = tmp_path / "v.npz"
+    wv.save(path)
+    good = {name: array for name, array in np.load(path).items() if name != "matrix"}
+    np.savez(path, **good)
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        np.savez(path, **good)
+        with zipfile.ZipFile(path, "a", method) as archive:
+            archive.writestr("matrix.npy", data)
+        with pytest.raises(FormatError, match=rf"v\.npz.*{message}"):
+            WordVectors.load(path)
+
+
+def test_more_bytes_than_deflate_can_hold(wv, tmp_path):
+    path = tmp_path / "v.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("matrix.npy", npy("(3, 3)", bytes(36)))
+    size, claim = 164, 128 + 4 * 10**9 // 4
+    data = path.read_bytes()
+    assert data.count(size.to_bytes(4, "little")) == 2
+    lying = npy("(250000000, 1)")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("matrix.npy", lying)
+    data = path.read_bytes().replace(len(lying).to_bytes(4, "little"), claim.to_bytes(4, "little"))
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match=r"v\.npz.*tells 1000000128 bytes, more than it can hold"):
+        WordVectors.load(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_any_damaged_byte_of_an_npz_is_an_error_of_the_format(rng, tmp_path, compressed):
+    path = tmp_path / "v.npz"
+    wv = WordVectors(rng.standard_normal((4, 3)).astype(np.float32), ["a", "b", "c", "d"])
+    wv.save(path)
+    if compressed:
+        np.savez_compressed(path, **dict(np.load(path)))
+        assert list(WordVectors.load(path).words) == ["a", "b", "c", "d"]
+    data = path.read_bytes()
+    refused = harmless = 0
+    for place in rng.permutation(len(data))[:300].tolist():
+        path.write_bytes(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
+        try:
+            back = WordVectors.load(path)
+        except FormatError as error:
+            refused += "v.npz" in str(error)
+        else:
+            harmless += 1  # dates and such: what was read is whole
+            assert back.words == wv.words
+            np.testing.assert_array_equal(back.matrix, wv.matrix)
+    assert refused > 100
+    assert refused + harmless == min(300, len(data))
+
+
+def test_other_compressions_and_order(wv, tmp_path):
+    path = tmp_path / "v.npz"
+    wv.save(path)
+    good = dict(np.load(path))
+    np.savez_compressed(path, **{**good, "matrix": np.asfortranarray(good["matrix"])})
+    np.testing.assert_array_equal(WordVectors.load(path).matrix, wv.matrix)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("matrix.npy", npy("(1,)", bytes(4)))
+    with pytest.raises(FormatError, match="compressed in a way"):
+        WordVectors.load(path)
+
+
+@pytest.mark.parametrize("suffix", ["vec", "txt"])
+def test_cut_inside_the_last_number(rng, tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    WordVectors(rng.standard_normal((5, 3)).astype(np.float32), list("abcde")).save(path)
+    data = path.read_bytes()
+    for cut in range(1, 8):
+        path.write_bytes(data[:-cut])
+        with pytest.raises(FormatError, match=rf"v\.{suffix}.*(truncated|is not a number)"):
+            WordVectors.load(path)
 
 
 def test_never_unpickles(tmp_path):

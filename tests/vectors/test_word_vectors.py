@@ -26,6 +26,8 @@ def test_lookup(wv):
     assert wv.dim == 3
     assert "king" in wv
     assert "nobody" not in wv
+    for other in (["king"], None, 3, {}, np.zeros(2)):
+        assert other not in wv
     assert list(wv)[:2] == ["man", "king"]
     assert wv.words == wv.vocab.words
     assert wv["king"].tolist() == [3.0, 1.0, 0.0]
@@ -121,6 +123,78 @@ def test_odd_one_out_and_ranks(wv):
     assert wv.rank("apple", "apple") == 1
     order = [word for word, _ in wv.most_similar("man", n=10)]
     assert [wv.rank("man", word) for word in order[:3]] == [1, 2, 3] or wv.rank("man", order[1]) < 3
+
+
+def test_get(wv):
+    assert wv.get("king").tolist() == [3.0, 1.0, 0.0]
+    assert wv.get("nobody") is None
+    assert wv.get("nobody", 7) == 7
+    with pytest.raises(DTypeError, match="expected text"):
+        wv.get(["king"])
+
+
+def test_subset():
+    vocab = Vocabulary(["a", "b", "c", "<unk>"], [9, 5, 3, 1], unk="<unk>")
+    wv = WordVectors(np.arange(8).reshape(4, 2), vocab)
+    some = wv.subset(["c", "a", "c"])
+    assert some.words == ("c", "a")
+    assert some.matrix.tolist() == [[4.0, 5.0], [0.0, 1.0]]
+    assert some.vocab.counts.tolist() == [3, 9]
+    assert some.vocab.unk is None
+    assert wv.subset(wv.words).vocab == vocab
+    with pytest.raises(UnknownWordError):
+        wv.subset(["nobody"])
+    with pytest.raises(ShapeError, match="at least one word"):
+        wv.subset([])
+    for bad in ("a", None):
+        with pytest.raises(DTypeError, match="list of words"):
+            wv.subset(bad)
+
+
+def test_lengths_of_more_rows_than_are_measured_at_once(rng):
+    matrix = rng.standard_normal((2 * 8192 + 5, 2)).astype(np.float32)
+    words = [f"w{i}" for i in range(len(matrix))]
+    wv = WordVectors(matrix, words)
+    np.testing.assert_allclose(wv.norms, np.linalg.norm(matrix.astype(np.float64), axis=1), rtol=1e-12)
+    matrix[9000, 1] = np.nan
+    with pytest.raises(ValueRangeError, match=r"in 1 rows, the first is 9000 \('w9000'\)"):
+        WordVectors(matrix, words)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e160, 1e200, 1e307])
+def test_vectors_too_large_to_square_can_be_asked_for(wv, size):
+    query = np.array([0.0, size, 3 * size])
+    plain = np.array([0.0, 1.0, 3.0])
+    assert wv.similarity("queen", query) == pytest.approx(wv.similarity("queen", plain), abs=1e-4)
+    for (word, score), (other, expected) in zip(wv.nearest(query[None], n=7)[0], wv.nearest(plain[None], n=7)[0]):
+        assert word == other
+        assert score == pytest.approx(expected, abs=1e-4)
+    assert wv.most_similar(query, n=1)[0][0] == wv.most_similar(plain, n=1)[0][0]
+
+
+@pytest.mark.parametrize("method", ["batch", "mul"])
+def test_words_asked_for_are_left_out_when_questions_run_in_parts(rng, monkeypatch, method):
+    from fastseq.kernels.cpu import nearest as cpu
+
+    words = [f"w{i}" for i in range(200)]
+    wv = WordVectors(rng.standard_normal((200, 6)).astype(np.float32), words)
+    questions = [tuple(words[i] for i in row) for row in rng.integers(0, 200, (90, 4))]
+
+    def ask():
+        if method == "batch":
+            return wv.most_similar_batch(words, 3)
+        ids = np.array([[int(word[1:]) for word in question] for question in questions])
+        units = wv._units(ids)
+        return [wv._pairs(*row) for row in zip(*wv._nearest_mul(units[:, 1:3], units[:, :1], 3, ids[:, :3], 200))]
+
+    whole = ask()
+    for entries in (1, 400):
+        monkeypatch.setattr(cpu, "_ENTRIES", entries)
+        parts = ask()
+        asked = [(word,) for word in words] if method == "batch" else [question[:3] for question in questions]
+        for row, other, given_words in zip(parts, whole, asked):
+            assert not set(given_words) & {word for word, _ in row}
+            assert [word for word, _ in row] == [word for word, _ in other]
 
 
 @given(v=st.integers(1, 30), d=st.integers(1, 5), n=st.integers(0, 40), seed=st.integers(0, 99))

@@ -9,6 +9,7 @@ from numba import get_num_threads, prange
 
 from .._jit import FMA, parallel_jit
 from .._scalar import log_float32
+from .._weights import scales
 from .sparse import row_blocks
 
 # Column sums are added in this many shares, whatever the number of threads, and the shares in order: same bits always.
@@ -95,11 +96,6 @@ def _fill(
                     new_data[j] = math.log(ratio)
 
 
-def _inverse(values):
-    """Return 1 / values, and 0 where a value is 0 (an empty row or column)."""
-    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
-
-
 def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     """Weigh; see the contract."""
     n_rows = len(indptr) - 1
@@ -109,10 +105,9 @@ def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     rows = np.empty(n_rows)
     parts = np.zeros((_SHARES, n_columns))
     _sums(indptr, indices, data, shares, rows, parts)
-    columns = parts.sum(axis=0)
-    smoothed = np.where(columns > 0, columns, 1.0) ** smoothing * (columns > 0)
-    row_scale = _inverse(rows * shift)
-    column_scale = smoothed.sum() * _inverse(smoothed)
+    with np.errstate(over="ignore"):
+        columns = parts.sum(axis=0)
+    row_scale, column_scale = scales(np, rows, columns, shift, smoothing)
     # Rows fall in length, so equal runs of rows would leave nearly all the work to the first thread.
     blocks, order = row_blocks(indptr, get_num_threads())
     sizes = np.empty(n_rows, np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _cuda
 from .._cuda import cuda
+from .._weights import scales
 from .sparse import _SEGMENT, csr_transpose, row_segments, row_sums
 
 
@@ -74,12 +75,6 @@ PTX = {
 }
 
 
-def _inverse(values):
-    """Return 1 / values, and 0 where a value is 0 (an empty row or column)."""
-    xp = _cuda.xp()
-    return xp.where(values > 0, 1.0 / xp.where(values > 0, values, 1.0), 0.0)
-
-
 def _single(data, row_scale, column_scale):
     """Whether the ratios can be formed in float32.
 
@@ -112,10 +107,7 @@ def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
         turned = csr_transpose(indptr, indices, data, n_columns)
         columns = row_sums(turned[0], turned[2], np.float64)
         del turned
-    present = columns > 0
-    smoothed = xp.where(present, columns, 1.0) ** smoothing * present
-    row_scale = _inverse(row_totals)
-    column_scale = smoothed.sum() / shift * _inverse(smoothed)
+    row_scale, column_scale = scales(xp, row_totals, columns, shift, smoothing)
     inner = np.float32 if dtype == np.float32 and _single(data, row_scale, column_scale) else np.float64
     row_scale, column_scale = row_scale.astype(inner), column_scale.astype(inner)
 

@@ -40,7 +40,7 @@ def cooccurrence_counts(ids, offsets, n_words, *, window=5, weighting="uniform",
     indptr = np.cumsum(indptr)
     indices = np.array([column for _, column in pairs], np.int32)
     values = [counts[pair] for pair in pairs]
-    integers = weighting == "uniform" and (dtype is None or np.dtype(dtype).kind == "i")
+    integers = weighting == "uniform" and dtype in (None, "auto", "int32", "int64")
     data = np.array([int(v) if integers else float(v) for v in values], np.int64 if integers else np.float64)
     return indptr, indices, data
 
@@ -51,6 +51,7 @@ def cooccurrence_counts_cases():
     nothing = np.zeros(0, np.int32)
     yield Case("no token", (nothing, np.array([0]), 3))
     yield Case("no token, empty sentences, no word", (nothing, np.array([0, 0, 0]), 0))
+    yield Case("no token, harmonic", (nothing, np.array([0]), 3), {"window": 60, "weighting": "harmonic"})
     yield Case("one token", (np.array([0]), np.array([0, 1]), 1))
     yield Case("one word repeated", (np.zeros(40, np.int32), np.array([0, 40]), 1), {"window": 3})
     ids = (rng.zipf(1.3, 400) - 1).clip(0, 32).astype(np.int32)
@@ -63,6 +64,7 @@ def cooccurrence_counts_cases():
                 yield Case(f"{weighting} window {window} symmetric {symmetric}", (ids, offsets, 33), options)
     yield Case("window beyond every sentence", (ids, offsets, 33), {"window": 60, "weighting": "harmonic"})
     yield Case("float32 counts", (ids, offsets, 33), {"weighting": "harmonic", "dtype": "float32"})
+    yield Case("the smallest integers", (ids, offsets, 33), {"dtype": "auto"})
     yield Case("int32 counts", (ids, offsets, 33), {"dtype": "int32"})
     yield Case("more words than are used", (ids, offsets, 130), {"window": 2})
     spread = np.zeros(800, np.int64)

@@ -46,6 +46,8 @@ def ppmi_weights_cases():
                 options = {"shift": shift, "smoothing": smoothing}
                 yield Case(f"{n_rows} x {n_columns} shift {shift} smoothing {smoothing}", (*counts, n_columns), options)
     indptr, indices, data = _counts(rng, 33, 40, 0.3)
+    for dtype in ("int32", "float64"):
+        yield Case(f"counts of {dtype}, weights of float32", (indptr, indices, data.astype(dtype), 40))
     for dtype in ("int32", "float32", "float64", "uint16", ">f8"):
         yield Case(f"counts of {dtype}", (indptr, indices, data.astype(dtype), 40), {"dtype": "float64"})
     data.flags.writeable = False

@@ -47,6 +47,17 @@ def randomized_svd_cases():
         yield Case(f"falling values {dtype}", (*matrix, 50, 3), {"n_iter": 6, "block": 4})
         yield Case(f"falling values {dtype}, one by one", (*matrix, 50, 3), {"n_iter": 20, "block": 1})
         yield Case(f"falling values {dtype}, power", (*matrix, 50, 3), {"method": "power", "n_iter": 12})
+        # A rank that is used up within the basis, and one value far above the others: the next block is rounding error.
+        low = (rng.integers(0, 2, (300, 20)) @ rng.integers(0, 2, (20, 300))).astype(dtype)
+        yield Case(f"rank 20 {dtype}", (*csr(low), 300, 4), {"n_iter": 8, "block": 16})
+        diagonal = np.diag(np.concatenate([np.arange(20, 0, -1), np.zeros(280)])).astype(dtype)
+        yield Case(f"rank 20, more asked for {dtype}", (*csr(diagonal), 300, 25), {"n_iter": 8, "block": 16})
+        steep = np.outer(np.arange(1, 301) ** -1.0, np.arange(1, 301) ** -1.0) * 1e6
+        steep = steep * np.exp(0.3 * rng.standard_normal(steep.shape))
+        yield Case(f"one large value {dtype}", (*csr(steep.astype(dtype)), 300, 3), {"n_iter": 12, "block": 16})
+        for factor in (1e-25, 1e25):
+            small = (rng.random((200, 200)) * factor).astype(dtype)
+            yield Case(f"numbers near {factor} {dtype}", (*csr(small), 200, 1), {"n_iter": 8, "block": 16})
     # Rank 2 and far fewer than the directions asked for: the Gram matrix is singular.
     matrix = full_csr(rng.standard_normal((20, 2)) @ rng.standard_normal((2, 30)))
     yield Case("rank 2", (*matrix, 30, 2), {"n_iter": 2, "block": 4})
@@ -59,3 +70,10 @@ def full_csr(dense):
     n_rows, n_columns = dense.shape
     indptr = np.arange(0, dense.size + 1, n_columns)
     return indptr, np.tile(np.arange(n_columns, dtype=np.int32), n_rows), dense.ravel()
+
+
+def csr(dense):
+    """Return (indptr, indices, data) of a matrix."""
+    rows, columns = np.nonzero(dense)
+    indptr = np.searchsorted(rows, np.arange(dense.shape[0] + 1)).astype(np.int64)
+    return indptr, columns.astype(np.int32), dense[rows, columns]

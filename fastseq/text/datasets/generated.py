@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,21 +187,29 @@ def write_pairs(
     Raises
     ------
     ValueRangeError
-        No pairs, an empty separator, or a text that holds the separator or a line break.
+        No pairs, an empty separator, or a text that holds the separator, a line break or half a surrogate pair.
+    DTypeError
+        ``pairs`` is no list of pairs of text.
     """
+    if isinstance(pairs, (str, bytes)) or not hasattr(pairs, "__iter__"):
+        raise DTypeError(f"pairs is {pairs!r}, expected a list of (source, target)")
     pairs = list(pairs)
     if not pairs:
         raise ValueRangeError("pairs is empty; give at least one (source, target)")
     if not separator or len(separator.splitlines()) != 1 or separator.splitlines()[0] != separator:
         raise ValueRangeError(f"separator is {separator!r}, expected at least one character and no line break")
     for number, pair in enumerate(pairs):
-        if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise DTypeError(f"pairs[{number}] is {pair!r}, expected two str")
         for text in pair:
             if separator in text or len(text.splitlines()) > 1 or (text and text.splitlines()[0] != text):
                 raise ValueRangeError(
                     f"pairs[{number}] holds {text!r} with the separator {separator!r} or a line break in it; "
                     "give another separator"
+                )
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueRangeError(
+                    f"pairs[{number}] holds {text!r} with half a surrogate pair, which UTF-8 cannot hold"
                 )
     width = max(len(source) for source, _ in pairs) if pad else 0
     target_width = max(len(target) for _, target in pairs) if pad else 0

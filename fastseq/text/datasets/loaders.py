@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FormatError, ValueRangeError
 from .download import SOURCES, fetch
+from .evaluation_sets import read_pairs, read_questions
 
 if TYPE_CHECKING:
     from ..corpus import Corpus
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["analogies", "ptb", "word_pairs"]
 
 _SPLITS = ("train", "valid", "test")
-_COLUMN = re.compile(r"[\t, ]+")
 
 
 def _locate(path: str | os.PathLike[str] | None, name: str, download: bool, **options: Any) -> Path:
@@ -105,15 +103,6 @@ def _named_file(source: str | os.PathLike[str], names: tuple[str, ...], download
     return _locate(source, "", download)
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Return the lines that hold something, with their numbers from 1."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text ({error}); convert it") from error
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-
-
 def word_pairs(
     source: str | os.PathLike[str],
     *,
@@ -127,8 +116,9 @@ def word_pairs(
     Parameters
     ----------
     source : path or {"ws353", "simlex999"}
-        A file with two words and a number a line, apart by tabs, spaces or commas; or a data set to download.
-        A heading and lines that begin with ``#`` are passed over.
+        A file with two words and a number a line, apart by tabs, else commas, else spaces; or a data set to download.
+        Lines that begin with ``#`` are passed over, and so is line 1 where it names the columns: its third field is no
+        number and holds no digit.
     download : bool
         Fetch the named data set; it is kept in the user's cache folder and fetched once.
     url, sha256, cache_dir
@@ -155,26 +145,7 @@ def word_pairs(
     WordSim-353: Finkelstein et al., "Placing search in context", 2002. SimLex-999: Hill, Reichart and Korhonen, 2015.
     """
     path = _named_file(source, ("ws353", "simlex999"), download, url=url, sha256=sha256, cache_dir=cache_dir)
-    pairs: list[tuple[str, str, float]] = []
-    heading_seen = False
-    for number, line in _lines(path):
-        if line.startswith("#"):
-            continue
-        columns = _COLUMN.split(line)
-        try:
-            first, second, given = columns
-            score = float(given)
-        except ValueError as error:
-            if not pairs and not heading_seen and len(columns) >= 3:
-                heading_seen = True
-                continue
-            raise FormatError(f"{path}, line {number} is {line!r}, expected two words and a number") from error
-        if not math.isfinite(score):
-            raise FormatError(f"{path}, line {number} has the score {given}, expected a finite number")
-        pairs.append((first, second, score))
-    if not pairs:
-        raise FormatError(f"{path} holds no pairs, expected two words and a number a line")
-    return pairs
+    return list(read_pairs(path))
 
 
 def analogies(
@@ -221,19 +192,13 @@ def analogies(
     path = _named_file(source, ("questions-words",), download, url=url, sha256=sha256, cache_dir=cache_dir)
     sections: dict[str, list[tuple[str, str, str, str]]] = {}
     questions: list[tuple[str, str, str, str]] = []
-    for number, line in _lines(path):
-        if line.startswith(":"):
-            name = line[1:].strip()
+    for number, name, words in read_questions(path):
+        if words is None:
             if name in sections:
-                raise FormatError(f"{path}, line {number} begins the section {name!r} again; join the two")
+                raise FormatError(f"{path}, line {number}: the section {name!r} begins again; join the two")
             questions = sections[name] = []
             continue
-        words = line.split()
-        if len(words) != 4:
-            raise FormatError(f"{path}, line {number} is {line!r}, expected four words or ': section'")
         if not sections:
             sections[""] = questions
-        questions.append((words[0], words[1], words[2], words[3]))
-    if not any(sections.values()):
-        raise FormatError(f"{path} holds no questions, expected four words a line")
+        questions.append(words)
     return sections
