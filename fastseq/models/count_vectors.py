@@ -362,7 +362,10 @@ def _as_matrix(parts: Any, shape: tuple[int, int]) -> csr_array:
     from scipy.sparse import csr_array
 
     indptr, indices, data = (to_host(part) for part in parts)
-    return csr_array((data, indices, indptr), shape=shape)
+    matrix = csr_array((data, indices, indptr), shape=shape)
+    # Known, so SciPy need not look: columns rise and stand in a row once.
+    matrix.has_canonical_format = True
+    return matrix
 
 
 def _as_csr(matrix: Any, name: str) -> Any:
@@ -380,7 +383,7 @@ def _as_csr(matrix: Any, name: str) -> Any:
         raise DTypeError(f"{name} has dtype {matrix.dtype}, expected real numbers")
     # SciPy's sparse arrays take neither float16 nor foreign byte orders.
     dtype = np.dtype(np.float32) if matrix.dtype == np.float16 else matrix.dtype.newbyteorder("=")
-    csr = csr_array(matrix.astype(dtype, copy=False))
+    csr = matrix if isinstance(matrix, csr_array) and matrix.dtype == dtype else csr_array(matrix.astype(dtype))
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()

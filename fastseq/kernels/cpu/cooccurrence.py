@@ -14,9 +14,9 @@ from numba import get_num_threads, prange
 from .._jit import jit, parallel_jit
 from ._bits import count_trailing_zeros
 
-# Rows are counted in waves whose largest possible result is bounded by this many entries (256 MB of address space for
+# Rows are counted in waves whose largest possible result is bounded by this many entries (512 MB of address space for
 # 32-bit counters), so that a large vocabulary never asks for the sum of all rows' bounds at once.
-_WAVE = 1 << 25
+_WAVE = 1 << 26
 # Blocks of rows for each thread in a wave: enough that equal shares of the text are equal shares of the time.
 _BLOCKS = 32
 
