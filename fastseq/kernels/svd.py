@@ -19,7 +19,7 @@ _METHODS = ("krylov", "power")
 _ORTHOGONAL = 1e-3
 _MOST_BITS = 10
 _MOST_PASSES = 6
-_DEFAULT_ITERATIONS = {"krylov": 12, "power": 5}
+_DEFAULT_ITERATIONS = {"krylov": 16, "power": 5}
 
 
 def randomized_svd(
@@ -50,7 +50,7 @@ def randomized_svd(
         "krylov" seeks the vectors among everything that the iterations have seen; "power" among the last step's result
         alone, as scikit-learn's ``randomized_svd`` does, which takes more and wider products to come as close.
     n_iter : int, optional
-        Iterations, each one product with the matrix and one with its transpose: 12 for "krylov", 5 for "power".
+        Iterations, each one product with the matrix and one with its transpose: 16 for "krylov", 5 for "power".
     block : int, optional
         For "krylov": the width of these products; a third of ``k``, rounded up to a multiple of 16, unless given. The
         basis has ``(n_iter + 1) * block`` columns; where that is no less than the matrix has, the result is exact.
@@ -237,8 +237,8 @@ class _Solver:
         u, v = dense.product(other, small_u[:, :k]), dense.product(basis, small_vt[:k].T)
         if left is not None:
             u, v = v, u
-        largest = xp.argmax(xp.abs(u), axis=0)
-        signs = xp.where(u[largest, xp.arange(k)] < 0, -1, 1).astype(u.dtype)
+        # The sign of the largest magnitude, without looking for its place: that took 0.1 s for 67,903 x 100 numbers.
+        signs = xp.where(u.max(axis=0) < -u.min(axis=0), -1, 1).astype(u.dtype)
         return u * signs, s[:k].astype(u.dtype), xp.ascontiguousarray((v * signs).T)
 
     def _host(self, small: Any) -> np.ndarray:

@@ -223,7 +223,7 @@ class CountVectors(Model):
         shift: float = 1.0,
         eigenvalue_weight: float = 0.5,
         add_context: bool = False,
-        n_iter: int = 12,
+        n_iter: int = 16,
         random_state: Any = 0,
     ) -> None:
         self.dim = dim
