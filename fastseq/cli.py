@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("--shift", type=float, default=1.0, metavar="X", help="k of shifted PPMI")
     count.add_argument("--eigenvalue-weight", type=float, default=0.5, metavar="X", help="p in U * S**p")
     count.add_argument("--add-context", action="store_true", help="add the contexts' vectors (w + c)")
-    count.add_argument("--n-iter", type=_at_least(0), default=12, metavar="N", help="iterations of the SVD")
+    count.add_argument("--n-iter", type=_at_least(0), default=16, metavar="N", help="iterations of the SVD")
     count.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", metavar="TYPE",
         help="of the numbers in the file: float32 or float16",
