@@ -44,9 +44,10 @@ __all__ = [
 ]
 
 # Products and sums may be contracted to fused multiply-adds, nothing else: NaN and infinity keep their meaning.
-# Measured on the sparse product: 1.3 times as fast as without.
+# The error stated for the polynomial logarithm was measured with it. The sparse product gains nothing (52.1 against
+# 52.8 ms) and goes without.
 FMA = frozenset({"contract"})
-# Sums may also be taken in another order, which lets a dot product's loop vectorise: 5 times as fast for one query.
+# Sums may also be taken in another order, which lets a dot product's loop vectorise: 0.3 against 1.0 ms for one query.
 REORDERED = frozenset({"contract", "reassoc"})
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -140,7 +141,7 @@ class ParallelKernel:
     """A compiled parallel function with two guards: a clear error after a fork, and a lock where the layer needs one.
 
     The workqueue layer aborts the process when two Python threads call it at once; there, and until the layer is
-    known, calls wait for each other. The guards cost about 0.3 microseconds a call.
+    known, calls wait for each other. The guards cost about half a microsecond a call.
     """
 
     def __init__(self, dispatcher: Any, function: Callable[..., Any]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import FMA, parallel_jit
+from .._jit import parallel_jit
 
 
-@parallel_jit(fastmath=FMA)
+@parallel_jit
 def _multiply(
     indptr,   # IN  int64 (n + 1,)
     indices,  # IN  int32 (nnz,)
