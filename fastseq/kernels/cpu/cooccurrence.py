@@ -206,7 +206,7 @@ def cooccurrence_counts(ids, offsets, n_words, weights, denominator, symmetric, 
         base = np.concatenate([[0], np.cumsum(bounds[first:last])])
         block_room = np.concatenate([[0], np.cumsum(base[last_row - first] - base[first_row - first])])
         # A lane writes one block behind the other, so only what is written takes memory and the rest of the bound is
-        # address space. With a place of its own for each block, huge pages doubled the memory (1759 against 790 MB, window 15).
+        # address space. With a place of its own for each block, huge pages doubled the memory (1759 against 790 MB).
         indices = np.empty(base[-1], np.int32)
         data = np.empty(base[-1], weights.dtype)
         begin = np.empty(len(order), np.int64)
