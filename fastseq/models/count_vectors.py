@@ -362,6 +362,9 @@ def _as_matrix(parts: Any, shape: tuple[int, int]) -> csr_array:
     from scipy.sparse import csr_array
 
     indptr, indices, data = (to_host(part) for part in parts)
+    # SciPy gives both index arrays the wider dtype of the two: int64 offsets would double the memory of the indices.
+    if indptr[-1] <= np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)
     matrix = csr_array((data, indices, indptr), shape=shape)
     # Known, so SciPy need not look: columns rise and stand in a row once.
     matrix.has_canonical_format = True
