@@ -111,6 +111,7 @@ def corpus_for(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         for key, path in (
             ("pairs", data / "similarity" / "ws353.txt"),
             ("questions", data / "similarity" / "questions-words.txt"),
+            ("treebank", data / "ptb" / "ptb.train.txt"),
         )
     }
     if wiki.is_file() and not arguments.quick:
@@ -128,7 +129,7 @@ def corpus_for(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     with open(place, "w", encoding="utf-8") as target:
         for sentence in docs_text():
             target.write(" ".join(sentence) + "\n")
-    return {"pairs": None, "questions": None, "corpus": str(place), "corpus_name": "docstrings",
+    return {**dict.fromkeys(found), "corpus": str(place), "corpus_name": "docstrings",
             "about": "the docstrings of installed packages, a sentence a line (fs.datasets.docs)"}  # fmt: skip
 
 
