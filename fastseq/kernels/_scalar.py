@@ -9,7 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["log_float32", "mix64", "random_bits", "uniform_double"]
+__all__ = [
+    "alias_draw",
+    "exp_float32",
+    "log_float32",
+    "mix64",
+    "negative_draw",
+    "random_bits",
+    "stream_bits",
+    "stream_of",
+    "uniform_double",
+]
 
 # Constants of the SplitMix64 finaliser: Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
 # OOPSLA 2014, in the variant 13 of Stafford, "Better bit mixing", 2011.
@@ -35,6 +45,60 @@ def mix64(z):
 def random_bits(key, item, draw):
     """Return 64 random bits for (key, item, draw), all uint64: counter-based, so order and threads do not matter."""
     return mix64(mix64(key + item * _GOLDEN) + (draw + np.uint64(1)) * _GOLDEN)
+
+
+@njit(inline="always")
+def stream_of(key, item):
+    """Return the state from which `stream_bits` makes the numbers of (key, item): what `random_bits` needs once."""
+    return mix64(key + item * _GOLDEN)
+
+
+@njit(inline="always")
+def stream_bits(stream, draw):
+    """Return ``random_bits(key, item, draw)`` for ``stream = stream_of(key, item)``."""
+    return mix64(stream + (draw + np.uint64(1)) * _GOLDEN)
+
+
+_S32 = np.uint64(32)
+_LOW_32 = np.uint64(0xFFFFFFFF)
+# Draws that are kept for each sample: all but the last are tries, the last one leaves out what must not come.
+_S6 = np.uint64(6)
+_LAST_TRY = np.uint64(63)
+_ONE_64 = np.uint64(1)
+
+
+@njit(inline="always")
+def alias_draw(bits, thresholds, aliases):
+    """Return the id that 64 random bits stand for in an alias table (Walker 1977): one of two of a random slot."""
+    slot = np.int64(((bits >> _S32) * np.uint64(thresholds.shape[0])) >> _S32)
+    return slot if np.uint64(bits & _LOW_32) < np.uint64(thresholds[slot]) else np.int64(aliases[slot])
+
+
+@njit(inline="always")
+def negative_draw(stream, number, target, thresholds, aliases, weights):
+    """Return sample ``number`` (uint64) of a stream: an id drawn from the table, but never ``target``.
+
+    Sample n takes draws 64 (n + 1) to 64 (n + 1) + 63. The first 63 are tries. Should all give ``target``, the last draw
+    picks among the other ids by their weights, so the distribution is the conditional one whatever the target's share.
+    At least one other id must have a weight.
+    """
+    first = (number + _ONE_64) << _S6
+    tried = np.uint64(0)
+    drawn = target
+    while tried < _LAST_TRY and drawn == target:
+        drawn = alias_draw(stream_bits(stream, first + tried), thresholds, aliases)
+        tried += _ONE_64
+    if drawn == target:
+        # The weights add up to 2**32 for each id.
+        rest = (np.uint64(weights.shape[0]) << _S32) - weights[target]
+        point = stream_bits(stream, first + _LAST_TRY) % rest
+        drawn = np.int64(-1)
+        passed = np.uint64(0)
+        while passed <= point:
+            drawn += 1
+            if drawn != target:
+                passed += weights[drawn]
+    return drawn
 
 
 @njit(inline="always")
@@ -84,3 +148,35 @@ def log_float32(x):
     y = y * f + _LOG_9
     y = y * f * square + exponent * _LN2_LOW - _HALF * square
     return f + y + exponent * _LN2_HIGH
+
+
+# Cephes' expf: 2**n times a polynomial of the rest, which is between -ln(2) / 2 and ln(2) / 2.
+_LOG2_E = np.float32(1.44269504088896341)
+_EXP_1 = np.float32(1.9875691500e-4)
+_EXP_2 = np.float32(1.3981999507e-3)
+_EXP_3 = np.float32(8.3334519073e-3)
+_EXP_4 = np.float32(4.1665795894e-2)
+_EXP_5 = np.float32(1.6666665459e-1)
+_EXP_6 = np.float32(5.0000001201e-1)
+_EXP_LEAST = np.float32(-87.0)
+_EXP_MOST = np.float32(88.0)
+_EXPONENT_BIAS = np.int32(127)
+
+
+@njit(inline="always")
+def exp_float32(x):
+    """Return e**x for a float32, which is first brought into [-87, 88]. Loops over it vectorise."""
+    x = min(max(x, _EXP_LEAST), _EXP_MOST)
+    scaled = x * _LOG2_E
+    # Rounded to the nearest whole number: the cast cuts towards zero.
+    n = np.int32(scaled + (_HALF if scaled >= np.float32(0) else -_HALF))
+    whole = np.float32(n)
+    rest = x - whole * _LN2_HIGH - whole * _LN2_LOW
+    y = _EXP_1
+    y = y * rest + _EXP_2
+    y = y * rest + _EXP_3
+    y = y * rest + _EXP_4
+    y = y * rest + _EXP_5
+    y = y * rest + _EXP_6
+    y = y * rest * rest + rest + _ONE
+    return y * np.int32((n + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
