@@ -16,6 +16,18 @@ _NAMES = {
     "cooccurrence": ".models.count_vectors:cooccurrence",
     "ppmi": ".models.count_vectors:ppmi",
     "truncated_svd": ".models.count_vectors:truncated_svd",
+    # word2vec
+    "SkipGram": ".models.word2vec:SkipGram",
+    "CBOW": ".models.word2vec:CBOW",
+    # drawing words
+    "UnigramTable": ".sampling:UnigramTable",
+    # training
+    "SGD": ".training.optimizers:SGD",
+    "AdaGrad": ".training.optimizers:AdaGrad",
+    "RMSprop": ".training.optimizers:RMSprop",
+    "Adam": ".training.optimizers:Adam",
+    "AdamW": ".training.optimizers:AdamW",
+    "clip_grad_norm": ".training.optimizers:clip_grad_norm",
     # vectors
     "WordVectors": ".vectors.word_vectors:WordVectors",
     # where and how it runs
@@ -28,9 +40,11 @@ _NAMES = {
     "errors": ".errors",
     "io": ".io",
     "kernels": ".kernels",
+    "layers": ".layers",
     "metrics": ".metrics",
     "plot": ".plot",
     "random": ".random",
+    "training": ".training",
 }
 
 __all__ = ["__version__", *_NAMES]

@@ -87,9 +87,33 @@ def _renumber() -> Workload:
     return (ids, offsets, np.arange(N_WORDS, dtype=np.int32)[::-1].copy()), {}
 
 
+def frequencies(n_words: int) -> np.ndarray:
+    """Return counts by Zipf's law, half of them 1."""
+    return np.maximum(n_words // 2 // (np.arange(n_words) + 1), 1)
+
+
+def _sample_negatives() -> Workload:
+    # Targets in proportion to their counts, as training has them: frequent ones are drawn and refused.
+    return (*_kernel("unigram_table")(frequencies(N_WORDS)), corpus()[0][:400_000], 5), {"key": 1}
+
+
+def _word2vec_train() -> Workload:
+    rng = np.random.default_rng(3)
+    stride = -(-DIM // 16) * 16
+    inputs = np.zeros((N_WORDS, stride), np.float32)
+    inputs[:, :DIM] = (rng.random((N_WORDS, DIM)) - 0.5) / DIM
+    table = _kernel("unigram_table")(np.bincount(corpus()[0], minlength=N_WORDS))
+    # Changed in place: each call goes on from the last one, which takes no less and no more time.
+    return (*corpus(), inputs, np.zeros_like(inputs)), {"table": table, "end": 400_000}
+
+
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "random_uniform": lambda: ((np.uint64(1), 5_000_000), {}),
     "random_normal": lambda: ((np.uint64(1), 2_000_000), {}),
+    "unigram_table": lambda: ((frequencies(1_000_000),), {}),
+    "sample_negatives": _sample_negatives,
+    "word2vec_train": _word2vec_train,
+    "huffman_tree": lambda: ((frequencies(1_000_000),), {}),
     "tokenize": lambda: ((np.frombuffer(text(), np.uint8),), {}),
     "renumber": _renumber,
     "cooccurrence_counts": lambda: ((*corpus(), N_WORDS), {"window": 5}),

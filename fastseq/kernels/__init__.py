@@ -16,6 +16,10 @@ __all__ = [
     "nearest_mul",
     "random_uniform",
     "random_normal",
+    "unigram_table",
+    "sample_negatives",
+    "word2vec_train",
+    "huffman_tree",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
@@ -31,7 +35,11 @@ __getattr__, __dir__ = lazy_attributes(
         "randomized_svd": ".svd:randomized_svd",
         "nearest_dot": ".nearest:nearest_dot",
         "nearest_mul": ".nearest:nearest_mul",
+        "word2vec_train": ".word2vec:word2vec_train",
+        "huffman_tree": ".word2vec:huffman_tree",
         "random_uniform": ".random:random_uniform",
         "random_normal": ".random:random_normal",
+        "unigram_table": ".sampling:unigram_table",
+        "sample_negatives": ".sampling:sample_negatives",
     },
 )

@@ -155,12 +155,17 @@ def _quiet(function: types.FunctionType) -> types.FunctionType:
     return types.FunctionType(quiet.__code__, function.__globals__, function.__name__, None, quiet.__closure__)
 
 
-def launch(kernel: Any, n: int, *arguments: Any, block: int = BLOCK) -> None:
+def launch(kernel: Any, n: int, *arguments: Any, block: int = BLOCK, shared: int | None = None) -> None:
     """Launch ``kernel`` for ``n`` items; nothing is launched where ``n`` is 0.
 
     Kernels walk over their items with ``range(cuda.grid(1), n, cuda.gridsize(1))``, so any number of threads is right.
+    With ``shared`` an item is a block's, which has just ``block`` threads and so many bytes of shared memory; there may
+    be blocks beyond the last item.
     """
     if n <= 0:
+        return
+    if shared is not None:
+        kernel[n if SIMULATED else max(_LEAST_BLOCKS, n), block, 0, shared](*arguments)
         return
     if SIMULATED:
         # Each thread is a Python thread here: few of them, in two blocks, so that items are shared as on a device.

@@ -70,15 +70,19 @@ _ONE_64 = np.uint64(1)
 @njit(inline="always")
 def alias_draw(bits, thresholds, aliases):
     """Return the id that 64 random bits stand for in an alias table (Walker 1977): one of two of a random slot."""
-    slot = np.int64(((bits >> _S32) * np.uint64(thresholds.shape[0])) >> _S32)
-    return slot if np.uint64(bits & _LOW_32) < np.uint64(thresholds[slot]) else np.int64(aliases[slot])
+    # The whole part of bits * n / 2**64 is the slot, and the next 32 bits are its fraction: with 32 bits for the slot
+    # alone, slots would be unequal by n / 2**32, unless n is a power of two.
+    n = np.uint64(thresholds.shape[0])
+    place = (bits >> _S32) * n + (((bits & _LOW_32) * n) >> _S32)
+    slot = np.int64(place >> _S32)
+    return slot if np.uint64(place & _LOW_32) < np.uint64(thresholds[slot]) else np.int64(aliases[slot])
 
 
 @njit(inline="always")
 def negative_draw(stream, number, target, thresholds, aliases, weights):
     """Return sample ``number`` (uint64) of a stream: an id drawn from the table, but never ``target``.
 
-    Sample n takes draws 64 (n + 1) to 64 (n + 1) + 63. The first 63 are tries. Should all give ``target``, the last draw
+    Sample n takes draws 64 (n + 1) to 64 (n + 1) + 63. The first 63 are tries. Should all give ``target``, the last
     picks among the other ids by their weights, so the distribution is the conditional one whatever the target's share.
     At least one other id must have a weight.
     """

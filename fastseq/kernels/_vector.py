@@ -5,30 +5,45 @@ outer loop: it cannot know that the row fits the registers. Here a row of up to 
 in registers for as long as the compiled function needs it. A sparse product does 85 instead of 32 GFLOP/s so.
 
 LLVM splits vectors wider than the machine's into as many registers as it takes, so all of this runs on every processor;
-the width only decides the speed.
+the width decides the speed alone. It is part of the names in Numba's cache, which machines may share.
 
-A `Row` is a tuple of vectors that together hold neighbouring numbers of an array. Offsets count elements of flat,
-contiguous arrays. Loads and stores are checked where Numba's bounds checks are on.
+Values are tuples of vectors: a *row* holds neighbouring numbers of an array; a *tile* of n x m vectors holds the sums
+that become the n x m dot products of some rows with others. Offsets count elements of flat, contiguous arrays. Loads
+and stores are checked where Numba's bounds checks are on.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["BYTES", "lanes", "row_zeros", "row_add_product", "row_add", "row_store"]
+__all__ = [
+    "BYTES",
+    "lanes",
+    "prefetch",
+    "row_add",
+    "row_add_product",
+    "row_store",
+    "row_zeros",
+    "rows_accumulate",
+    "rows_load",
+    "rows_update",
+    "rows_update_apart",
+    "tile_add_products",
+    "tile_totals",
+]
 
 
 def _register_bytes() -> int:
-    features = config.CPU_FEATURES
-    names = set(features.split(",")) if features else {f"+{n}" for n, on in llvm.get_host_cpu_features().items() if on}
-    return 64 if "+avx512f" in names else 32
+    # As Numba decides for which processor it compiles: one that was named, by default without features, or this one.
+    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
+    return 64 if "+avx512f" in features.split(",") else 32
 
 
 # Bytes in a vector: what one register holds on processors with AVX-512, or with AVX.
@@ -166,31 +181,242 @@ def _row_store(typing_context, row, array, offset, count):
     return types.void(row, array, types.int64, types.int64), generate
 
 
-# Without compilation (NUMBA_DISABLE_JIT) the same by NumPy: a row is one array.
+class _Memory:
+    """Loads and stores of vectors while code is generated: one array, its type and the context."""
+
+    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
+        _check(array_type)
+        self.context = context
+        self.builder = builder
+        self.array_type = array_type
+        self.array = array
+        self.vector = _vector(array_type.dtype)
+        self.align = array_type.dtype.bitwidth // 8
+
+    def _at(self, offset: Any) -> Any:
+        count = ir.Constant(offset.type, self.vector.count)
+        return _address(self.context, self.builder, self.array_type, self.array, offset, count, self.vector)
+
+    def load(self, offset: Any) -> Any:
+        value = self.builder.load(self._at(offset))
+        value.align = self.align
+        return value
+
+    def store(self, value: Any, offset: Any) -> None:
+        self.builder.store(value, self._at(offset)).align = self.align
+
+    def scalar(self, index: Any) -> Any:
+        """Return one element, not of a vector."""
+        return _number(self.context, self.builder, self.array_type, self.array, index)
+
+    def splat(self, index: Any) -> Any:
+        """Return a vector of copies of one element."""
+        return _splat(self.builder, self.scalar(index), self.vector)
 
 
-def _plain_zeros(array: np.ndarray, n: int) -> np.ndarray:
-    return np.zeros(n * lanes(array.dtype), array.dtype)
+def _number(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Return one element of an array."""
+    element = context.get_value_type(array_type.dtype)
+    address = _address(context, builder, array_type, array, index, ir.Constant(index.type, 1), element)
+    return builder.load(address)
 
 
-def _plain_add_product(row: np.ndarray, factor: Any, array: np.ndarray, offset: int) -> np.ndarray:
-    return row + factor * array[offset:offset + len(row)]
+def _plus(builder: Any, value: Any, number: int) -> Any:
+    return builder.add(value, ir.Constant(value.type, number)) if number else value
 
 
-def _plain_add(row: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return row + other
+def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, f"llvm.fmuladd.{_suffix(c.type)}", c.type, a, b, c)
 
 
-def _plain_store(row: np.ndarray, array: np.ndarray, offset: int, count: int) -> None:
-    count = min(count, len(row))
-    array[offset:offset + count] = row[:count]
+@intrinsic(prefer_literal=True)
+def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
+    rows = n.literal_value
+    columns = tile.count // rows
+
+    def generate(context, builder, signature, arguments):
+        sums, _, a_array, a_places, first_a, b_array, b_places, first_b, step = arguments
+        left, right = _Memory(context, builder, a, a_array), _Memory(context, builder, b, b_array)
+
+        def rows_of(memory, places_type, places, first, count):
+            at = (_number(context, builder, places_type, places, _plus(builder, first, t)) for t in range(count))
+            return [memory.load(builder.add(place, step)) for place in at]
+
+        x = rows_of(left, a_at, a_places, first_a, rows)
+        y = rows_of(right, b_at, b_places, first_b, columns)
+        old = cgutils.unpack_tuple(builder, sums, tile.count)
+        new = [_muladd(builder, x[t // columns], y[t % columns], old[t]) for t in range(tile.count)]
+        return context.make_tuple(builder, tile, new)
+
+    return tile(tile, n, a, a_at, types.int64, b, b_at, types.int64, types.int64), generate
 
 
-# row_zeros(array, n): a row of n vectors of zeros of the array's dtype; n is a constant.
-row_zeros = _plain_zeros if config.DISABLE_JIT else _row_zeros
-# row_add_product(row, factor, array, offset): row + factor * array[offset:offset + length of the row].
-row_add_product = _plain_add_product if config.DISABLE_JIT else _row_add_product
-# row_add(row, other): their sum.
-row_add = _plain_add if config.DISABLE_JIT else _row_add
-# row_store(row, array, offset, count): array[offset:offset + count] = row[:count].
-row_store = _plain_store if config.DISABLE_JIT else _row_store
+def _shuffle(builder: Any, a: Any, b: Any, lanes_wanted: list[int]) -> Any:
+    mask = ir.Constant(ir.VectorType(_INT32, len(lanes_wanted)), lanes_wanted)
+    return builder.shuffle_vector(a, b, mask)
+
+
+def _totals(builder: Any, vectors: list[Any]) -> Any:
+    """Return one vector with the sum of each of ``vectors`` (a power of two of them) in its lanes.
+
+    Two vectors are folded into one at each step, so n sums take n - 1 additions and 2 (n - 1) shuffles, where summing
+    each by itself would take log2(lanes) of both for every one.
+    """
+    count = vectors[0].type.count
+    width = count
+    while len(vectors) > 1:
+        half, middle = len(vectors) // 2, width // 2
+        blocks = range(count // width)
+        low = [start + lane for block in blocks for start in (block * width, count + block * width)
+               for lane in range(middle)]  # fmt: skip
+        high = [lane + middle for lane in low]
+        vectors = [
+            builder.fadd(_shuffle(builder, a, b, low), _shuffle(builder, a, b, high))
+            for a, b in zip(vectors[:half], vectors[half:])
+        ]
+        width = middle
+    (total,) = vectors
+    blocks = range(count // width)
+    while width > 1:
+        turned = [block * (count // len(blocks)) + (lane + width // 2) % width for block in blocks
+                  for lane in range(count // len(blocks))]  # fmt: skip
+        total = builder.fadd(total, _shuffle(builder, total, total, turned))
+        width //= 2
+    return _shuffle(builder, total, total, [block * (count // len(blocks)) for block in blocks])
+
+
+@intrinsic
+def _tile_totals(typing_context, tile, array, offset):
+    def generate(context, builder, signature, arguments):
+        sums, data, place = arguments
+        memory = _Memory(context, builder, array, data)
+        vectors = list(cgutils.unpack_tuple(builder, sums, tile.count))
+        for begin in range(0, tile.count, memory.vector.count):
+            part = vectors[begin : begin + memory.vector.count]
+            size = 1 << (len(part) - 1).bit_length()
+            zero = ir.Constant(memory.vector, [0.0] * memory.vector.count)
+            total = _totals(builder, part + [zero] * (size - len(part)))
+            target = _plus(builder, place, begin)
+            address = _address(context, builder, array, data, target, ir.Constant(target.type, size), total.type)
+            builder.store(total, address).align = memory.align
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.int64), generate
+
+
+@intrinsic
+def _rows_load(typing_context, like, array, at, j, d):
+    _check(array)
+    result = types.UniTuple(VectorType(array.dtype), like.count)
+
+    def generate(context, builder, signature, arguments):
+        _, data, places, first, step = arguments
+        memory = _Memory(context, builder, array, data)
+        at_each = (_number(context, builder, at, places, _plus(builder, first, t)) for t in range(result.count))
+        return context.make_tuple(builder, result, [memory.load(builder.add(place, step)) for place in at_each])
+
+    return result(like, array, at, types.int64, types.int64), generate
+
+
+def _updater(rows: Any, array: Any, deltas: Any) -> Any:
+    def generate(context, builder, signature, arguments):
+        values, sums, data, offset, *rest = arguments
+        factors, first = rest[-2:]
+        memory = _Memory(context, builder, array, data)
+        target, place = memory, offset
+        if deltas is not None:
+            target, place = _Memory(context, builder, deltas, rest[0]), rest[1]
+        scale = _Memory(context, builder, signature.args[-2], factors)
+        x = memory.load(offset)
+        changed = target.load(place) if deltas is not None else x
+        result = []
+        pairs = zip(cgutils.unpack_tuple(builder, values, rows.count), cgutils.unpack_tuple(builder, sums, rows.count))
+        for t, (row, total) in enumerate(pairs):
+            factor = scale.splat(_plus(builder, first, t))
+            changed = _muladd(builder, factor, row, changed)
+            result.append(_muladd(builder, factor, x, total))
+        target.store(changed, place)
+        return context.make_tuple(builder, rows, result)
+
+    return generate
+
+
+@intrinsic
+def _rows_update(typing_context, rows, sums, array, offset, factors, first):
+    return rows(rows, sums, array, types.int64, factors, types.int64), _updater(rows, array, None)
+
+
+@intrinsic
+def _rows_update_apart(typing_context, rows, sums, array, offset, deltas, delta_offset, factors, first):
+    signature = rows(rows, sums, array, types.int64, deltas, types.int64, factors, types.int64)
+    return signature, _updater(rows, array, deltas)
+
+
+@intrinsic
+def _rows_accumulate(typing_context, sums, array, at, j, d):
+    def generate(context, builder, signature, arguments):
+        values, data, places, first, step = arguments
+        memory = _Memory(context, builder, array, data)
+        # One after another: the same row may be named twice.
+        for t, value in enumerate(cgutils.unpack_tuple(builder, values, sums.count)):
+            place = builder.add(_number(context, builder, at, places, _plus(builder, first, t)), step)
+            memory.store(builder.fadd(memory.load(place), value), place)
+        return context.get_dummy_value()
+
+    return types.void(sums, array, at, types.int64, types.int64), generate
+
+
+@intrinsic
+def _prefetch(typing_context, array, offset):
+    def generate(context, builder, signature, arguments):
+        struct = context.make_array(array)(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(struct.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        # To be written as well (1), to all caches (3), data and not instructions (1).
+        hints = [ir.Constant(_INT32, number) for number in (1, 3, 1)]
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), address, *hints)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+if config.DISABLE_JIT:
+    from ._vector_plain import (
+        prefetch,
+        row_add,
+        row_add_product,
+        row_store,
+        row_zeros,
+        rows_accumulate,
+        rows_load,
+        rows_update,
+        rows_update_apart,
+        tile_add_products,
+        tile_totals,
+    )
+else:
+    # row_zeros(array, n): n vectors of zeros of the array's dtype, as a row or as a tile; n is a constant.
+    row_zeros = _row_zeros
+    # row_add_product(row, factor, array, offset): row + factor * array[offset:offset + length of the row].
+    row_add_product = _row_add_product
+    # row_add(row, other): their sum.
+    row_add = _row_add
+    # row_store(row, array, offset, count): array[offset:offset + count] = row[:count].
+    row_store = _row_store
+    # tile_add_products(tile, n, a, a_at, i, b, b_at, j, d): add to each of the tile's n x m sums the product of the
+    # vectors at a[a_at[i + p] + d] and b[b_at[j + q] + d]; n is a constant.
+    tile_add_products = _tile_add_products
+    # tile_totals(tile, array, offset): array[offset + t] = sum of the lanes of vector t. What lies behind them, up to
+    # the next power of two, is overwritten.
+    tile_totals = _tile_totals
+    # rows_load(like, array, at, j, d): the vectors at array[at[j + q] + d], as many as `like` has.
+    rows_load = _rows_load
+    # rows_update(rows, sums, array, offset, factors, first): with x the vector at array[offset], add to it
+    # factors[first + q] * rows[q] for all q, and return sums[q] + factors[first + q] * x.
+    rows_update = _rows_update
+    # rows_update_apart(rows, sums, array, offset, deltas, delta_offset, factors, first): the same, but what x changes
+    # by is added to the vector at deltas[delta_offset].
+    rows_update_apart = _rows_update_apart
+    # rows_accumulate(sums, array, at, j, d): add sums[q] to the vector at array[at[j + q] + d], one after another.
+    rows_accumulate = _rows_accumulate
+    # prefetch(array, offset): ask for the memory of array[offset], to be written soon.
+    prefetch = _prefetch

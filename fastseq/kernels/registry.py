@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 __all__ = ["REGISTRY", "Case", "Kernel"]
 
 
@@ -43,6 +45,8 @@ class Kernel:
         an entry at the threshold may be kept or not; or (U, s, Vt), compared by s and by the product.
     cuda : bool
         Whether there is a CUDA twin (only the family ``text`` has none).
+    changes : tuple of int
+        Which of its arguments it changes in place.
     """
 
     name: str
@@ -50,6 +54,24 @@ class Kernel:
     tolerance: dict[str, float] = field(default_factory=lambda: {"float32": 1e-5, "float64": 1e-12})
     result: str = "arrays"
     cuda: bool = True
+    changes: tuple[int, ...] = ()
+
+    def call(self, function: Callable[..., Any], case: Case, convert: Callable[[Any], Any] | None = None) -> Any:
+        """Call the contract or the oracle with a case; arguments that are changed in place are copied before.
+
+        What was changed is returned behind the result, and numbers as arrays, so that all can be compared.
+        """
+        given = [np.array(a) if i in self.changes else a for i, a in enumerate(case.arguments)]
+        options = case.options
+        if convert is not None:
+            given = [convert(value) for value in given]
+            options = {name: convert(value) for name, value in options.items()}
+        result = function(*given, **options)
+        if not self.changes:
+            return result
+        changed = [given[i] for i in self.changes]
+        numbers = (np.asarray(number) for number in result)
+        return (*changed, *(n.astype(changed[0].dtype if n.dtype.kind == "f" else np.int64) for n in numbers))
 
     def _attribute(self, module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"{__package__}.{module}"), name)
@@ -78,6 +100,8 @@ _KERNELS = (
     Kernel("renumber", "text", {}, cuda=False),
     Kernel("random_uniform", "random", {"float32": 6e-8, "float64": 0.0}),
     Kernel("random_normal", "random", {"float32": 1e-6, "float64": 1e-13}),
+    Kernel("unigram_table", "sampling", {}),
+    Kernel("sample_negatives", "sampling", {}),
     Kernel("cooccurrence_counts", "cooccurrence", {"float32": 1e-7, "float64": 1e-14}),
     Kernel("ppmi_weights", "ppmi", {"float32": 2e-6, "float64": 1e-12}, result="csr"),
     Kernel("csr_matmul", "sparse", {"float32": 1e-5, "float64": 1e-12}),
@@ -85,6 +109,8 @@ _KERNELS = (
     Kernel("randomized_svd", "svd", {"float32": 2e-4, "float64": 1e-8}, result="svd"),
     Kernel("nearest_dot", "nearest", {"float32": 1e-5, "float64": 1e-12}),
     Kernel("nearest_mul", "nearest", {"float32": 1e-4, "float64": 1e-12}),
+    Kernel("word2vec_train", "word2vec", {"float32": 3e-5, "float64": 1e-11}, changes=(2, 3)),
+    Kernel("huffman_tree", "word2vec", {}),
 )
 
 REGISTRY: dict[str, Kernel] = {kernel.name: kernel for kernel in _KERNELS}

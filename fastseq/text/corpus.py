@@ -253,6 +253,45 @@ class Corpus:
             )
         return _from_lists(_checked_sentences(sentences), options, "the list of sentences")
 
+    @classmethod
+    def from_ids(cls, ids: Any, offsets: Any = None, n_words: int | None = None) -> Corpus:
+        """Make a corpus of sequences of integers: baskets of items, walks on a graph, text that is encoded already.
+
+        Parameters
+        ----------
+        ids : (n_tokens,) integers
+            The sequences one after the other; they are named by their digits, ``"0"``, ``"1"``, ...
+        offsets : (n_sequences + 1,) integers, optional
+            Where each sequence begins, and the end; one sequence unless given.
+        n_words : int, optional
+            How many ids there are; the largest one and 1 unless given.
+
+        Raises
+        ------
+        DTypeError, ShapeError, ValueRangeError
+            An argument is not as described.
+        TextError
+            There is no id.
+
+        Examples
+        --------
+        >>> baskets = Corpus.from_ids([0, 1, 2, 0, 3], offsets=[0, 3, 5])
+        >>> [list(basket) for basket in baskets]
+        [['0', '1', '2'], ['0', '3']]
+        """
+        from ..kernels._boundary import as_ids, as_offsets, check_integer
+
+        checked = as_ids(np.asarray(ids) if isinstance(ids, (list, tuple)) else ids, "ids")
+        if checked.shape[0] == 0:
+            raise TextError("ids is empty; a corpus needs at least one")
+        most = int(checked.max()) + 1
+        n_words = most if n_words is None else check_integer(n_words, "n_words", most, 2**31 - 1)
+        borders = [0, checked.shape[0]] if offsets is None else offsets
+        counts = np.zeros(n_words, np.int64)
+        np.add.at(counts, checked, 1)
+        vocab = Vocabulary(map(str, range(n_words)), counts)
+        return cls._of(checked, as_offsets(np.asarray(borders), "offsets", checked.shape[0], "ids"), vocab)
+
     # --- looking at it -----------------------------------------------------------------------------------------------
 
     @property

@@ -33,6 +33,7 @@ FLOORS = {
     "ppmi": 0.55,  # 1.1 times NumPy in float32 without a needless operation
     "csr_matmul": 0.7,  # 1.4 times SciPy's product
     "tokenize": 4.2,  # 8.5 times str.split, Counter and a list of ids
+    "negatives": 4.8,  # 9.6 times Generator.choice with the same probabilities, which may draw the target
     "analogies": 1.0,  # 2.0 times one matrix-vector product of BLAS a question
     # Not the half of 1.9, which would be met by one thread.
     "two threads": 1.2,
@@ -177,6 +178,29 @@ def test_tokenizer_against_split_and_counter(benchmark, corpus):
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[-1], expected[1])
     check("tokenize", ours, theirs, rounds=3)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_negatives_against_choice(benchmark, corpus):
+    ids = corpus[0]
+    counts = np.bincount(ids, minlength=N_WORDS)
+    table = fs.UnigramTable(counts, power=0.75, random_state=0)
+    generator = np.random.default_rng(4)
+    probabilities = counts**0.75 / (counts**0.75).sum()
+    targets = ids[:100_000]
+
+    def ours():
+        return table.sample(targets, 5)
+
+    def theirs():
+        return generator.choice(N_WORDS, (len(targets), 5), p=probabilities)
+
+    drawn, expected = benchmark(ours), theirs()
+    assert (drawn != targets[:, None]).all()
+    # One word in 25 is the most frequent one, and it is not drawn for itself.
+    free = targets > 0
+    assert abs((drawn[free] == 0).mean() - (expected == 0).mean()) < 0.002
+    check("negatives", ours, theirs)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -46,6 +46,7 @@ FLOATS: dict[str, Any] = {
     "randomized_svd": _of(2),
     "nearest_dot": _of(1),
     "nearest_mul": _of(2),
+    "word2vec_train": _of(2),
 }
 
 

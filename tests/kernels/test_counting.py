@@ -8,7 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+import fastseq as fs
 from fastseq import errors, kernels
 from fastseq.kernels.registry import REGISTRY
 
@@ -125,3 +127,30 @@ def test_singular_vectors_have_the_promised_signs(rng):
 
     u, _, _ = fs.truncated_svd(-rng.random((60, 50)), 5)
     assert (u[np.abs(u).argmax(axis=0), np.arange(5)] > 0).all()
+
+
+@pytest.mark.parametrize(("small", "shift"), [(1e-60, 1.0), (1e-20, 1e-30)])
+def test_ratios_beyond_float32_have_their_logarithm(small, shift):
+    # The pair's ratio is total / its column's sum: 1e60, and 1e20 * 1e30 with the shift.
+    counts = np.array([1.0, small])
+    _, _, data = kernels.ppmi_weights(np.array([0, 1, 2]), np.array([0, 1]), counts, 2, shift=shift)
+    assert data.dtype == np.float32
+    np.testing.assert_allclose(data[-1], -np.log(small) - np.log(shift), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ratios_just_above_one_are_kept_above_zero_and_one_is_not_kept(dtype):
+    big = 10**9
+    counts = np.array([big + 1, big, big, big])
+    _, indices, data = kernels.ppmi_weights(np.array([0, 2, 4]), np.array([0, 1, 0, 1]), counts, 2, dtype=dtype)
+    assert indices[0] == 0
+    assert (data > 0).all()
+    assert data[0] < 2e-7
+    # Independent: every ratio is exactly 1, so nothing is above zero.
+    even = kernels.ppmi_weights(np.array([0, 2, 4]), np.array([0, 1, 0, 1]), np.full(4, 4), 2, dtype=dtype)
+    assert len(even[2]) == 0
+
+
+def test_index_arrays_stay_narrow():
+    weighed = fs.ppmi(csr_array(np.array([[3, 0], [1, 2]])))
+    assert weighed.indices.dtype == weighed.indptr.dtype == np.int32

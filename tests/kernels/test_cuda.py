@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 
@@ -24,6 +25,8 @@ only_simulated = pytest.mark.skipif(not _cuda.SIMULATED, reason="about the simul
 
 TWINS = [kernel for kernel in REGISTRY.values() if kernel.cuda]
 FAMILIES = sorted({kernel.family for kernel in TWINS})
+# These take one array, so there is nothing to mix.
+ONE_ARRAY = {"unigram_table", "huffman_tree"}
 # randomized_svd is written for any array module: its only bodies are those of other families.
 WITH_BODIES = [kernel for kernel in TWINS if kernel.family != "svd"]
 
@@ -34,30 +37,40 @@ def to_device(value):
         return _cuda.asarray(value.astype(value.dtype.newbyteorder("=")))
     if isinstance(value, list):
         return _cuda.asarray(np.array(value))
+    if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
+        return tuple(to_device(part) for part in value)
     return value
 
 
 def run(kernel, case):
     """Call the contract with everything on the device; return a tuple of arrays."""
-    options = {name: to_device(value) for name, value in case.options.items()}
-    if "device" in inspect.signature(kernel.public).parameters:
-        options["device"] = "cuda"
-    result = kernel.public(*(to_device(value) for value in case.arguments), **options)
+    public = kernel.public
+    if "device" in inspect.signature(public).parameters:
+        public = functools.partial(public, device="cuda")
+    result = kernel.call(public, case, to_device)
     result = result if isinstance(result, tuple) else (result,)
-    for array in result:
+    for array in result[: len(kernel.changes)] if kernel.changes else result:
         assert hasattr(array, "__cuda_array_interface__"), f"{kernel.name}, {case.label}: a result left the device"
         assert array.flags.c_contiguous, f"{kernel.name}, {case.label}: a result is not contiguous"
-    return tuple(_cuda.asnumpy(array) for array in result)
+    return tuple(_cuda.asnumpy(array) if hasattr(array, "__cuda_array_interface__") else array for array in result)
 
 
 def check(kernel, case, result):
     """Compare a result with the oracle at the tolerance of the table."""
-    compare(kernel, case, result if len(result) > 1 else result[0], kernel.oracle(*case.arguments, **case.options))
+    compare(kernel, case, result if len(result) > 1 else result[0], kernel.call(kernel.oracle, case))
 
 
 def cases(kernel):
     """Yield the cases; in the simulator, where a thread of the device is one of Python's, those that are not large."""
     for case in kernel.cases():
+        if _cuda.SIMULATED and kernel.name == "word2vec_train":
+            # A window takes 25 ms there: a few tokens on both sides of the last border, in one dtype.
+            if "float64" in case.label:
+                continue
+            n_tokens = len(case.arguments[0])
+            end = min(case.options.get("end", n_tokens), 306)
+            begin = min(max(case.options.get("begin", 0), 294), end)
+            case = Case(case.label, case.arguments, {**case.options, "begin": begin, "end": end})
         if not (_cuda.SIMULATED and kernel.result == "svd" and case.arguments[1].size > 3000):
             yield case
 
@@ -127,13 +140,15 @@ def test_uniform_numbers_are_those_of_the_cpu_bit_for_bit(dtype):
 
 
 def _exactly_as_on_the_cpu(kernel, case):
-    for ours, theirs in zip(run(kernel, case), kernel.public(*case.arguments, **case.options), strict=True):
+    expected = kernel.public(*case.arguments, **case.options)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for ours, theirs in zip(run(kernel, case), expected, strict=True):
         assert ours.dtype == theirs.dtype, case.label
         np.testing.assert_array_equal(ours, theirs, err_msg=case.label)
 
 
 @needs_device
-@pytest.mark.parametrize("name", ["cooccurrence_counts", "csr_transpose"])
+@pytest.mark.parametrize("name", ["cooccurrence_counts", "csr_transpose", "unigram_table", "sample_negatives"])
 def test_result_is_that_of_the_cpu_exactly(name):
     for case in REGISTRY[name].cases():
         # Beyond window 40 harmonic weights are float64, which the CPU adds in the order of the text.
@@ -218,7 +233,9 @@ def test_products_of_rows_of_several_segments_and_their_sums():
 
 
 @needs_device
-@pytest.mark.parametrize("kernel", [k for k in TWINS if k.family != "random"], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "kernel", [k for k in TWINS if k.family != "random" and k.name not in ONE_ARRAY], ids=lambda kernel: kernel.name
+)
 def test_arrays_on_different_devices_are_refused(kernel):
     case = next(case for case in kernel.cases() if not case.options.get("exclude"))
     first = next(i for i, value in enumerate(case.arguments) if isinstance(value, np.ndarray))

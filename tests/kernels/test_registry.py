@@ -28,9 +28,9 @@ def test_the_kernel_equals_its_oracle(kernel):
     ran = 0
     for case in kernel.cases():
         kept = [array.copy() if isinstance(array, np.ndarray) else array for array in case.arguments]
-        got = kernel.public(*case.arguments, **case.options)
+        got = kernel.call(kernel.public, case)
         try:
-            check(kernel, case, got, kernel.oracle(*case.arguments, **case.options))
+            check(kernel, case, got, kernel.call(kernel.oracle, case))
         except AssertionError as error:
             raise AssertionError(f"{kernel.name}, case {case.label!r}: {error}") from None
         for before, after in zip(kept, case.arguments):
@@ -43,9 +43,9 @@ def test_the_kernel_equals_its_oracle(kernel):
 @pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)
 def test_any_number_of_threads_gives_the_same_bits(kernel):
     for case in list(kernel.cases())[-4:]:
-        many = kernel.public(*case.arguments, **case.options)
+        many = kernel.call(kernel.public, case)
         with fs.threads(1):
-            one = kernel.public(*case.arguments, **case.options)
+            one = kernel.call(kernel.public, case)
         for a, b in zip(many if isinstance(many, tuple) else (many,), one if isinstance(one, tuple) else (one,)):
             if isinstance(a, np.ndarray):
                 assert a.tobytes() == b.tobytes(), case.label

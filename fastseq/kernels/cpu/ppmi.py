@@ -126,7 +126,8 @@ def ppmi_weights(indptr, indices, data, n_columns, shift, smoothing, dtype):
     new_indices = np.empty(new_indptr[-1], np.int32)
     # The ratios pass through the result's memory. A count is at most its row's sum, so none is above this; where it
     # might outgrow float32, they pass through float64.
-    largest = column_scale.max(initial=0.0) / shift
+    with np.errstate(over="ignore"):
+        largest = column_scale.max(initial=0.0) / shift
     new_data = np.empty(new_indptr[-1], dtype if largest < 1e38 else np.float64)
     _fill(indptr, indices, data, row_scale, column_scale, blocks, order, new_indptr, new_indices, new_data)
     return new_indptr, new_indices, new_data.astype(dtype, copy=False)

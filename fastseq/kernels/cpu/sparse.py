@@ -15,7 +15,8 @@ from .._vector import BYTES, lanes, row_add, row_add_product, row_store, row_zer
 _PANEL = 8
 # So many products are added up before their sum joins the others': long rows lose fewer digits.
 _RUN = 128
-# Below this many entries for each row of the dense matrix, copying it to aligned rows is not worth while.
+# From this many entries for each row of the dense matrix it is copied to aligned rows of whole vectors. Below it only
+# the rows that are used are, so that a product of few entries does not copy a large matrix.
 _COPY_FROM = 4
 
 
@@ -163,7 +164,14 @@ def csr_matmul(indptr, indices, data, dense):
     n_panels = -(-n_vectors // _PANEL)
     per_panel = -(-n_vectors // n_panels)
     stride = n_panels * per_panel * lane
-    if stride != width or len(indices) >= _COPY_FROM * len(dense):
+    if len(indices) < _COPY_FROM * len(dense):
+        if stride != width:
+            used, indices = np.unique(indices, return_inverse=True)
+            indices = indices.astype(np.int32)
+            rows = np.zeros((len(used), stride), dense.dtype)
+            rows[:, :width] = dense[used]
+            dense = rows
+    else:
         rows = aligned_rows(len(dense), stride, dense.dtype)
         _align(dense, rows)
         dense = rows

@@ -51,6 +51,10 @@ def csr_matmul_cases():
             dense = rng.standard_normal((n_columns, width)).astype(dtype)
             label = f"{n_rows} x {n_columns} by {width} {dtype}"
             yield Case(label, (*random_csr(rng, n_rows, n_columns, 0.3, dtype), dense))
+    # Every number of vectors in a panel, for vectors of 32 and of 64 bytes, and three panels.
+    for width in (8, 24, *range(16, 130, 16), 400):
+        matrix = random_csr(rng, 9, 6, 0.9, "float32")
+        yield Case(f"{width} columns", (*matrix, rng.standard_normal((6, width)).astype("float32")))
     matrix = random_csr(rng, 33, 40, 0.4, "float32")
     dense = rng.standard_normal((80, 34)).astype("float32")
     yield Case("strided dense", (*matrix, dense[::2, ::2]))

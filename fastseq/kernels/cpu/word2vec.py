@@ -1,0 +1,771 @@
+"""Training of word2vec's vectors on the CPU: windows in blocks of registers, lock-free over chunks of text.
+
+One window of skip-gram is two small matrix products: scores (contexts x samples) from the rows of the contexts and of
+the samples, and the two updates from the scores' gradients. A plain loop over pairs loads both rows for each product;
+here the scores of 2 contexts and a group of samples are summed in registers, and the update of a group of samples is
+held in registers while the contexts pass by.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from .._jit import FMA, jit, parallel_jit
+from .._scalar import exp_float32, log_float32, negative_draw, stream_bits, stream_of
+from .._vector import (
+    lanes,
+    prefetch,
+    row_add,
+    row_add_product,
+    row_store,
+    row_zeros,
+    rows_accumulate,
+    rows_load,
+    rows_update,
+    rows_update_apart,
+    tile_add_products,
+    tile_totals,
+)
+from .._word2vec import CBOW, DIVIDED, KEEP_DRAW, MEAN, PAIRS, SHARDS, TREE, WINDOW_DRAW, shard_tokens
+
+# Numbers that the loops over scores handle at once; the buffers have room for a whole one beyond their end.
+_STEP = 16
+_S40 = np.uint64(40)
+_TO_UNIT = np.float32(2.0**-24)
+_NEVER = -1e9
+# Two contexts x eight samples are sixteen sums, eight of them fit the registers of a processor without AVX-512.
+_MOST_IN_GROUP = 8
+# Tokens that one thread trains on before it takes the next part: long enough that looking for the contexts beyond a
+# part's ends costs nothing, short enough for buffers that stay in the first cache.
+_PART = 8192
+
+
+@jit(inline=True)
+def _score(
+    tile_2,   # IN  tile of 2 x m vectors of zeros
+    tile_1,   # IN  tile of 1 x m vectors of zeros
+    lane,     # IN  int64, numbers in a vector
+    inputs,   # IN  float (v * stride,)
+    in_at,    # IN  int64 (c,) where the rows of the contexts begin
+    first_in,  # IN  int64
+    n_in,     # IN  int64
+    outputs,  # IN  float (w * stride,)
+    out_at,   # IN  int64 (m,) where the rows of the samples begin
+    first,    # IN  int64, the group's first sample
+    stride,   # IN  int64
+    scores,   # OUT float (c * m,)
+    place,    # IN  int64
+):
+    m = len(tile_1)
+    c = 0
+    while c + 2 <= n_in:
+        tile = tile_2
+        for d in range(0, stride, lane):
+            tile = tile_add_products(tile, 2, inputs, in_at, first_in + c, outputs, out_at, first, d)
+        tile_totals(tile, scores, place + c * m)
+        c += 2
+    if c < n_in:
+        tile = tile_1
+        for d in range(0, stride, lane):
+            tile = tile_add_products(tile, 1, inputs, in_at, first_in + c, outputs, out_at, first, d)
+        tile_totals(tile, scores, place + c * m)
+
+
+@jit(fastmath=FMA, inline=True)
+def _weigh(
+    scores,  # INOUT float (n,) scores; then minus rate times their sigmoids
+    n,       # IN  int64
+    rate,    # IN  float
+):
+    values = scores[: -(-n // _STEP) * _STEP]
+    if scores.itemsize == 4:
+        for t in range(values.shape[0]):
+            values[t] = -rate / (np.float32(1) + exp_float32(-np.float32(values[t])))
+    else:
+        for t in range(values.shape[0]):
+            values[t] = -rate / (1.0 + math.exp(-values[t]))
+
+
+@jit(fastmath=FMA)
+def _softplus(
+    values,  # INOUT float (n,) z; then log(1 + exp(z))
+    n,       # IN  int64
+):
+    part = values[: -(-n // _STEP) * _STEP]
+    if values.itemsize == 4:
+        for t in range(part.shape[0]):
+            z = np.float32(part[t])
+            part[t] = max(z, np.float32(0)) + log_float32(np.float32(1) + exp_float32(-abs(z)))
+    else:
+        for t in range(part.shape[0]):
+            z = part[t]
+            part[t] = max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+    total = 0.0
+    for t in range(n):
+        total += values[t]
+    return total
+
+
+@jit(inline=True)
+def _learn(
+    tile_2,    # IN  tile of 2 x m vectors of zeros
+    tile_1,    # IN  tile of 1 x m vectors of zeros
+    lane,      # IN  int64
+    inputs,    # INOUT float (v * stride,)
+    in_at,     # IN  int64 (c,)
+    first_in,  # IN  int64, the first of the rows of inputs
+    n_in,      # IN  int64, how many
+    outputs,   # INOUT float (w * stride,)
+    out_at,    # INOUT int64 (s + m,) room for a whole group beyond the end
+    positive,  # IN  uint8 (s,) 1 where the sample is to be predicted
+    n_out,     # IN  int64
+    stride,    # IN  int64
+    rate,      # IN  float
+    apart,     # IN  bool, whether what the inputs change by is only added to deltas
+    deltas,    # INOUT float (c * stride,)
+    changes,   # INOUT float ((s + m) * stride,) scratch for more than one group
+    spread,    # IN  int64 (s + m,) where the rows of changes begin
+    scores,    # OUT float, scratch
+    losses,    # OUT float, scratch; empty: compute no loss
+):
+    m = len(tile_1)
+    n_groups = -(-n_out // m)
+    for q in range(n_out, n_groups * m):
+        out_at[q] = out_at[0]
+    for group in range(n_groups):
+        _score(
+            tile_2, tile_1, lane, inputs, in_at, first_in, n_in, outputs, out_at, group * m, stride, scores,
+            group * n_in * m,
+        )  # fmt: skip
+    n = n_groups * n_in * m
+    loss = 0.0
+    if losses.shape[0]:
+        for t in range(n):
+            losses[t] = scores[t]
+        for group in range(n_groups):
+            for q in range(m):
+                place = group * n_in * m + q
+                if group * m + q >= n_out:
+                    for c in range(n_in):
+                        losses[place + c * m] = _NEVER
+                elif positive[group * m + q]:
+                    for c in range(n_in):
+                        losses[place + c * m] = -losses[place + c * m]
+        loss = _softplus(losses, n)
+    _weigh(scores, n, rate)
+    for group in range(n_groups):
+        for q in range(m):
+            place = group * n_in * m + q
+            if group * m + q >= n_out:
+                for c in range(n_in):
+                    scores[place + c * m] = 0
+            elif positive[group * m + q]:
+                for c in range(n_in):
+                    scores[place + c * m] += rate
+    for group in range(n_groups):
+        for d in range(0, stride, lane):
+            rows = rows_load(tile_1, outputs, out_at, group * m, d)
+            sums = tile_1
+            place = group * n_in * m
+            if apart:
+                for c in range(n_in):
+                    row = first_in + c
+                    sums = rows_update_apart(
+                        rows, sums, inputs, in_at[row] + d, deltas, row * stride + d, scores, place + c * m
+                    )
+            else:
+                for c in range(n_in):
+                    sums = rows_update(rows, sums, inputs, in_at[first_in + c] + d, scores, place + c * m)
+            if n_groups == 1:
+                rows_accumulate(sums, outputs, out_at, 0, d)
+            else:
+                rows_accumulate(sums, changes, spread, group * m, d)
+    if n_groups > 1:
+        # Not before: the next group may hold the same word.
+        for q in range(n_out):
+            for d in range(0, stride, lane):
+                row = rows_load(row_zeros(outputs, 1), outputs, out_at, q, d)
+                row = row_add(row, rows_load(row, changes, spread, q, d))
+                row_store(row, outputs, out_at[q] + d, lane)
+        for d in range(0, n_groups * m * stride, lane):
+            row_store(row_zeros(outputs, 1), changes, d, lane)
+    return loss
+
+
+@jit
+def _place(
+    word,    # IN  int64, the row of a table
+    mapped,  # INOUT int32 (v,) the row of each word in the local copy, -1 where it has none
+    names,   # INOUT int32 (r,) whose rows the local copy holds
+    filled,  # INOUT int64 (2,) how many rows the local copies hold
+    which,   # IN  int64, 0 for inputs and 1 for outputs
+    whole,   # IN  float (v * stride,)
+    local,   # INOUT float (r * stride,)
+    stride,  # IN  int64
+):
+    """Return where the row of a word begins in the local copy, and copy it there if need be."""
+    slot = np.int64(mapped[word])
+    if slot < 0:
+        slot = filled[which]
+        filled[which] = slot + 1
+        mapped[word] = slot
+        names[slot] = word
+        for d in range(stride):
+            local[slot * stride + d] = whole[word * stride + d]
+    return slot * stride
+
+
+@jit(inline=True)
+def _kept(
+    key,       # IN  uint64
+    item,      # IN  uint64
+    share,     # IN  float32, how often the word is kept
+):
+    """Return whether a token is kept when frequent words are thinned out."""
+    if share >= np.float32(1):
+        return True
+    return np.float32(stream_bits(stream_of(key, item), KEEP_DRAW) >> _S40) * _TO_UNIT < share
+
+
+@jit
+def _gather(
+    ids,       # IN  int32 (n,)
+    begin,     # IN  int64, the first token to train on
+    end,       # IN  int64, the token after the last
+    left,      # IN  int64, where the sentence begins
+    right,     # IN  int64, where it ends
+    window,    # IN  int64
+    keep,      # IN  float32 (v,)
+    key,       # IN  uint64
+    shift,     # IN  uint64, item of token 0
+    words,     # OUT int32 (end - begin + 2 * window,)
+    places,    # OUT int64 (end - begin + 2 * window,)
+):
+    """List the kept tokens and up to ``window`` more on each side; return (first, end of the centres, size).
+
+    What lies beyond the part is looked at too, so a long line that is cut into parts loses no context.
+    """
+    size = window
+    for t in range(begin, end):
+        word = ids[t]
+        if _kept(key, shift + np.uint64(t), keep[word]):
+            words[size] = word
+            places[size] = t
+            size += 1
+    if size == window:
+        return window, window, window
+    stop = size
+    first = window
+    t = begin - 1
+    while t >= left and first > 0:
+        if _kept(key, shift + np.uint64(t), keep[ids[t]]):
+            first -= 1
+            words[first] = ids[t]
+        t -= 1
+    t = end
+    while t < right and size < stop + window:
+        if _kept(key, shift + np.uint64(t), keep[ids[t]]):
+            words[size] = ids[t]
+            size += 1
+        t += 1
+    return first, stop, size
+
+
+@jit(inline=True)
+def _draw(
+    stream,      # IN  uint64
+    word,        # IN  int64
+    first,       # IN  int64, number of the first sample
+    n,           # IN  int64
+    thresholds,  # IN  uint32 (v,)
+    aliases,     # IN  int32 (v,)
+    weights,     # IN  uint64 (v,)
+    outputs,     # IN  float (w * stride,)
+    stride,      # IN  int64
+    drawn,       # OUT int64
+    place,       # IN  int64, where the first one is written
+):
+    """Draw samples and ask for their rows: most of them come from memory beyond the caches."""
+    for k in range(n):
+        other = negative_draw(stream, np.uint64(first + k), word, thresholds, aliases, weights)
+        drawn[place + k] = other
+        for d in range(0, stride, _STEP):
+            prefetch(outputs, other * stride + d)
+
+
+@jit
+def _train_part(
+    tile_2,      # IN  tile of 2 x m vectors of zeros
+    tile_1,      # IN  tile of 1 x m vectors of zeros
+    lane,        # IN  int64
+    mode,        # IN  int64, flags of _word2vec
+    ids,         # IN  int32 (n,)
+    offsets,     # IN  int64 (s + 1,)
+    sentence,    # IN  int64, a sentence that ends after begin and does not begin after it
+    begin,       # IN  int64
+    end,         # IN  int64
+    keep,        # IN  float32 (v,)
+    thresholds,  # IN  uint32 (v,) or empty with TREE
+    aliases,     # IN  int32 (v,)
+    weights,     # IN  uint64 (v,)
+    roots,       # IN  int64 (v + 1,) where each word's path begins, with TREE
+    nodes,       # IN  int32 (p,)
+    codes,       # IN  uint8 (p,)
+    inputs,      # INOUT float (v * stride,)
+    outputs,     # INOUT float (w * stride,)
+    stride,      # IN  int64
+    frozen,      # IN  uint8 (v,) or empty
+    window,      # IN  int64
+    shrink,      # IN  bool
+    negative,    # IN  int64
+    key,         # IN  uint64
+    shift,       # IN  uint64, item of token 0
+    rate_0,      # IN  float64, learning rate of token 0
+    slope,       # IN  float64, what it changes by with each token
+    with_loss,   # IN  bool
+    map_in,      # INOUT int32 (v,) or empty
+    names_in,    # INOUT int32
+    local_in,    # INOUT float
+    map_out,     # INOUT int32
+    names_out,   # INOUT int32
+    local_out,   # INOUT float
+    filled,      # INOUT int64 (2,)
+    tally,       # INOUT int64 (2,) tokens trained on, products with samples
+):
+    """Train on the tokens ``begin`` to ``end``, whatever sentences they belong to; return the loss."""
+    m = len(tile_1)
+    tree = mode & TREE
+    cbow = mode & CBOW
+    pairs = mode & PAIRS
+    most = negative + 1
+    if tree:
+        for w in range(roots.shape[0] - 1):
+            most = max(most, roots[w + 1] - roots[w])
+    # No reach is longer than the text.
+    span = min(window, ids.shape[0])
+    words = np.empty(end - begin + 2 * span, np.int32)
+    places = np.empty(end - begin + 2 * span, np.int64)
+    around = np.empty(2 * span, np.int64)
+    in_at = np.empty(2 * span, np.int64)
+    out_at = np.empty(most + m, np.int64)
+    positive = np.zeros(most + m, np.uint8)
+    positive[0] = 1
+    scores = np.zeros(2 * span * (most + m) + 2 * _STEP + 2 * m, inputs.dtype)
+    hidden_at = np.zeros(1, np.int64)
+    hidden = np.zeros(stride if cbow else 0, inputs.dtype)
+    always_apart = cbow or frozen.shape[0] > 0 or most > m
+    losses = np.zeros(scores.shape[0] if with_loss else 0, inputs.dtype)
+    deltas = np.zeros((1 if cbow else 2 * span) * stride, inputs.dtype)
+    spread = np.empty(most + m, np.int64)
+    for q in range(most + m):
+        spread[q] = q * stride
+    changes = np.zeros((most + m) * stride if most > m else 0, inputs.dtype)
+    local = map_in.shape[0] > 0
+    in_table = local_in if local else inputs
+    out_table = local_out if local else outputs
+    # Those of two centres: the next one's are drawn, and their rows asked for, before this one learns.
+    drawn = np.empty(2 * negative, np.int64)
+    total = 0.0
+    here = begin
+    while here < end:
+        while offsets[sentence + 1] <= here:
+            sentence += 1
+        until = min(end, offsets[sentence + 1])
+        first, stop, size = _gather(
+            ids, here, until, offsets[sentence], offsets[sentence + 1], span, keep, key, shift, words, places
+        )
+        here = until
+        ahead = stream_of(key, shift + np.uint64(places[span]))
+        if not tree and stop > span:
+            _draw(ahead, np.int64(words[span]), 0, negative, thresholds, aliases, weights, outputs, stride, drawn, 0)
+        for i in range(span, stop):
+            word = np.int64(words[i])
+            stream = ahead
+            now = ((i - span) & 1) * negative
+            if i + 1 < stop:
+                ahead = stream_of(key, shift + np.uint64(places[i + 1]))
+                if not tree:
+                    following = np.int64(words[i + 1])
+                    _draw(
+                        ahead, following, 0, negative, thresholds, aliases, weights, outputs, stride,
+                        drawn, negative - now,
+                    )  # fmt: skip
+                    entering = np.int64(words[min(i + 1 + span, size - 1)])
+                    for d in range(0, stride, _STEP):
+                        prefetch(outputs, following * stride + d)
+                        prefetch(inputs, entering * stride + d)
+            reach = window
+            if shrink:
+                reach = 1 + np.int64(stream_bits(stream, WINDOW_DRAW) % np.uint64(window))
+            low = max(first, i - reach)
+            high = min(size, i + reach + 1)
+            n_in = 0
+            for j in range(low, high):
+                if j != i:
+                    around[n_in] = words[j]
+                    n_in += 1
+            if n_in == 0:
+                continue
+            rate = rate_0 + slope * places[i]
+            step = inputs.dtype.type(rate)
+            if tree:
+                n_out = roots[word + 1] - roots[word]
+                for q in range(n_out):
+                    at = roots[word] + q
+                    out_at[q] = nodes[at] * stride
+                    if local:
+                        out_at[q] = _place(nodes[at], map_out, names_out, filled, 1, outputs, local_out, stride)
+                    positive[q] = codes[at] == 0
+                if n_out == 0:
+                    continue
+            else:
+                n_out = negative + 1
+                out_at[0] = word * stride
+                if local:
+                    out_at[0] = _place(word, map_out, names_out, filled, 1, outputs, local_out, stride)
+            for c in range(n_in):
+                in_at[c] = around[c] * stride
+                if local:
+                    in_at[c] = _place(around[c], map_in, names_in, filled, 0, inputs, local_in, stride)
+            rounds = n_in if pairs else 1
+            tally[0] += 1
+            tally[1] += (rounds if cbow else n_in) * n_out
+            # In place, a word that is two of the contexts would be seen changed the second time.
+            apart = always_apart
+            if not apart and not pairs:
+                for c in range(1, n_in):
+                    for e in range(c):
+                        if around[c] == around[e]:
+                            apart = True
+            share = step * 0 + 1
+            if cbow:
+                if mode & MEAN:
+                    share /= n_in
+                for d in range(0, stride, lane):
+                    row = row_zeros(inputs, 1)
+                    row_store(row, deltas, d, lane)
+                    for c in range(n_in):
+                        row = row_add_product(row, share, in_table, in_at[c] + d)
+                    row_store(row, hidden, d, lane)
+            elif apart:
+                for d in range(0, n_in * stride, lane):
+                    row_store(row_zeros(inputs, 1), deltas, d, lane)
+            rows = hidden if cbow else in_table
+            rows_at = hidden_at if cbow else in_at
+            n_rows = 1 if cbow or pairs else n_in
+            for turn in range(rounds):
+                if not tree:
+                    if turn > 0:
+                        _draw(
+                            stream, word, turn * negative, negative, thresholds, aliases, weights, outputs, stride,
+                            drawn, now,
+                        )  # fmt: skip
+                    for k in range(negative):
+                        other = drawn[now + k]
+                        out_at[1 + k] = other * stride
+                        if local:
+                            out_at[1 + k] = _place(other, map_out, names_out, filled, 1, outputs, local_out, stride)
+                total += _learn(
+                    tile_2, tile_1, lane, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, positive,
+                    n_out, stride, step, apart, deltas, changes, spread, scores, losses,
+                )  # fmt: skip
+                if apart:
+                    for c in range(turn if pairs else 0, turn + 1 if pairs else n_in):
+                        if frozen.shape[0] == 0 or frozen[around[c]] == 0:
+                            own = 0 if cbow else c * stride
+                            factor = share if mode & DIVIDED else step * 0 + 1
+                            for d in range(0, stride, lane):
+                                row = rows_load(row_zeros(inputs, 1), in_table, in_at, c, d)
+                                row = row_add_product(row, factor, deltas, own + d)
+                                row_store(row, in_table, in_at[c] + d, lane)
+    return total
+
+
+@cache
+def _trainer(m):
+    """Return the lock-free training of a range of tokens for groups of ``m`` samples, whose sums are in registers."""
+    double = 2 * m
+
+    def train(
+        lane,        # IN  int64, numbers in a vector
+        mode,        # IN  int64, flags of _word2vec
+        ids,         # IN  int32 (n,)
+        offsets,     # IN  int64 (s + 1,)
+        sentence,    # IN  int64
+        begin,       # IN  int64
+        end,         # IN  int64
+        keep,        # IN  float32 (v,)
+        thresholds,  # IN  uint32 (v,)
+        aliases,     # IN  int32 (v,)
+        weights,     # IN  uint64 (v,)
+        roots,       # IN  int64 (v + 1,)
+        nodes,       # IN  int32 (p,)
+        codes,       # IN  uint8 (p,)
+        inputs,      # INOUT float (v * stride,)
+        outputs,     # INOUT float (w * stride,)
+        stride,      # IN  int64
+        frozen,      # IN  uint8 (v,)
+        window,      # IN  int64
+        shrink,      # IN  bool
+        negative,    # IN  int64
+        key,         # IN  uint64
+        shift,       # IN  uint64
+        rate_0,      # IN  float64
+        slope,       # IN  float64
+        with_loss,   # IN  bool
+        tally,       # INOUT int64 (2,)
+    ):
+        none = np.empty(0, np.int32)
+        no_rows = np.empty(0, inputs.dtype)
+        return _train_part(
+            row_zeros(inputs, double), row_zeros(inputs, m), lane, mode, ids, offsets, sentence, begin, end, keep,
+            thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, stride, frozen, window, shrink,
+            negative, key, shift, rate_0, slope, with_loss, none, none, no_rows, none, none, no_rows,
+            np.zeros(2, np.int64), tally,
+        )  # fmt: skip
+
+    train.__qualname__ = f"_train_{m}"
+    return jit(train)
+
+
+@cache
+def _shard_trainer(m):
+    """Return the training whose result does not depend on the number of threads, for groups of ``m`` samples."""
+    double = 2 * m
+
+    def train_apart(
+        lane,        # IN  int64
+        mode,        # IN  int64
+        ids,         # IN  int32 (n,)
+        offsets,     # IN  int64 (s + 1,)
+        begin,       # IN  int64
+        end,         # IN  int64
+        size,        # IN  int64, tokens of a part
+        keep,        # IN  float32 (v,)
+        thresholds,  # IN  uint32 (v,)
+        aliases,     # IN  int32 (v,)
+        weights,     # IN  uint64 (v,)
+        roots,       # IN  int64 (v + 1,)
+        nodes,       # IN  int32 (p,)
+        codes,       # IN  uint8 (p,)
+        inputs,      # INOUT float (v * stride,)
+        outputs,     # INOUT float (w * stride,)
+        stride,      # IN  int64
+        frozen,      # IN  uint8 (v,)
+        window,      # IN  int64
+        shrink,      # IN  bool
+        negative,    # IN  int64
+        key,         # IN  uint64
+        shift,       # IN  uint64
+        rate_0,      # IN  float64
+        slope,       # IN  float64
+        with_loss,   # IN  bool
+        maps,        # INOUT int32 (2, h, v) all -1
+        names,       # INOUT int32 (2, h, r)
+        sentences,   # IN  int64 (p,) a sentence that ends after the begin of each part and does not begin after it
+        copies_in,   # INOUT float (h, r * stride)
+        copies_out,  # INOUT float (h, q * stride)
+        losses,      # OUT float64 (p,)
+        tallies,     # INOUT int64 (p, 2)
+    ):
+        n_shards = maps.shape[1]
+        filled = np.zeros((n_shards, 2), np.int64)
+        for start in range(begin, end, SHARDS * size):
+            for shard in prange(n_shards):
+                first = start + shard * size
+                if first < end:
+                    part = (first - begin) // size
+                    losses[part] = _train_part(
+                        row_zeros(inputs, double), row_zeros(inputs, m), lane, mode, ids, offsets,
+                        sentences[part], first, min(end, first + size), keep, thresholds, aliases, weights,
+                        roots, nodes, codes, inputs, outputs, stride, frozen, window, shrink, negative, key, shift,
+                        rate_0, slope, with_loss,
+                        maps[0, shard], names[0, shard], copies_in[shard], maps[1, shard], names[1, shard],
+                        copies_out[shard], filled[shard], tallies[part],
+                    )  # fmt: skip
+                    _keep_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard])
+                    _keep_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard])
+            # A row has one owner, who adds up its changes in the order of the shards.
+            for owner in prange(n_shards):
+                for shard in range(n_shards):
+                    _add_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard], owner, n_shards)
+                    _add_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard], owner, n_shards)
+            for shard in prange(n_shards):
+                for which in range(2):
+                    for slot in range(filled[shard, which]):
+                        maps[which, shard, names[which, shard, slot]] = -1
+                    filled[shard, which] = 0
+
+    train_apart.__qualname__ = f"_train_apart_{m}"
+    return parallel_jit(train_apart)
+
+
+@jit
+def _keep_changes(
+    whole,   # IN  float (v * stride,)
+    stride,  # IN  int64
+    names,   # IN  int32 (r,)
+    n,       # IN  int64
+    copies,  # INOUT float (r * stride,) rows; then what they were changed by
+):
+    for slot in range(n):
+        own = copies[slot * stride : (slot + 1) * stride]
+        row = whole[names[slot] * stride : (names[slot] + 1) * stride]
+        for d in range(stride):
+            own[d] -= row[d]
+
+
+@jit
+def _add_changes(
+    whole,     # INOUT float (v * stride,)
+    stride,    # IN  int64
+    names,     # IN  int32 (r,)
+    n,         # IN  int64
+    changes,   # IN  float (r * stride,)
+    owner,     # IN  int64
+    n_owners,  # IN  int64
+):
+    for slot in range(n):
+        if names[slot] % n_owners == owner:
+            own = changes[slot * stride : (slot + 1) * stride]
+            row = whole[names[slot] * stride : (names[slot] + 1) * stride]
+            for d in range(stride):
+                row[d] += own[d]
+
+
+@jit
+def _build_tree(
+    counts,  # IN  int64 (v,)
+    order,   # IN  int64 (v,) words by rising count
+    parent,  # OUT int64 (2 v - 1,) the inner node above each word and inner node
+    branch,  # OUT uint8 (2 v - 1,)
+    sums,    # OUT int64 (v - 1,) counts below the inner nodes
+):
+    """Merge the two least until one is left: inner nodes come in rising order, so two queues hold all that is left."""
+    n = counts.shape[0]
+    word = 0
+    node = 0
+    for new in range(n - 1):
+        total = 0
+        for side in range(2):
+            if word < n and (node >= new or counts[order[word]] <= sums[node]):
+                chosen = order[word]
+                total += counts[chosen]
+                word += 1
+            else:
+                chosen = n + node
+                total += sums[node]
+                node += 1
+            parent[chosen] = new
+            branch[chosen] = side
+        sums[new] = total
+
+
+@jit
+def _list_paths(
+    parent,  # IN  int64 (2 v - 1,)
+    branch,  # IN  uint8 (2 v - 1,)
+    roots,   # INOUT int64 (v + 1,) lengths of the paths are found first where nodes is empty
+    nodes,   # OUT int32 (p,)
+    codes,   # OUT uint8 (p,)
+):
+    n = roots.shape[0] - 1
+    if nodes.shape[0] == 0:
+        roots[0] = 0
+    for word in range(n):
+        at = word
+        length = 0
+        while at != 2 * n - 2:
+            if nodes.shape[0]:
+                place = roots[word + 1] - 1 - length
+                nodes[place] = parent[at]
+                codes[place] = branch[at]
+            at = n + parent[at]
+            length += 1
+        if nodes.shape[0] == 0:
+            roots[word + 1] = roots[word] + length
+
+
+def huffman_tree(counts):
+    """Build; see the contract."""
+    n_words = len(counts)
+    roots = np.zeros(n_words + 1, np.int64)
+    if n_words < 2:
+        return roots, np.empty(0, np.int32), np.empty(0, np.uint8)
+    # Of equal counts the later word first.
+    order = n_words - 1 - np.argsort(counts[::-1], kind="stable")
+    parent = np.empty(2 * n_words - 1, np.int64)
+    branch = np.empty(2 * n_words - 1, np.uint8)
+    _build_tree(counts, order, parent, branch, np.empty(n_words - 1, np.int64))
+    _list_paths(parent, branch, roots, np.empty(0, np.int32), np.empty(0, np.uint8))
+    nodes = np.empty(roots[-1], np.int32)
+    codes = np.empty(roots[-1], np.uint8)
+    _list_paths(parent, branch, roots, nodes, codes)
+    return roots, nodes, codes
+
+
+def _group(n_samples):
+    """Return how many samples to hold in registers at once: all, or what wastes the least of the last group."""
+    if n_samples <= _MOST_IN_GROUP:
+        return n_samples
+    return min(range(_MOST_IN_GROUP, _MOST_IN_GROUP // 2, -1), key=lambda m: -(-n_samples // m) * m)
+
+
+def word2vec_train(
+    mode, ids, offsets, begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, frozen,
+    window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic,
+):  # fmt: skip
+    """Train; see the contract."""
+    stride = inputs.shape[1]
+    tree = bool(mode & TREE)
+    longest = int(np.diff(roots).max(initial=1)) if tree else negative + 1
+    # Paths are of all lengths; six is what negative sampling's default compiles too.
+    m = 6 if tree else _group(longest)
+    size = shard_tokens(len(inputs)) if deterministic else _PART
+    parts = np.append(np.arange(begin, end, size), end)
+    sentences = np.searchsorted(offsets, parts[:-1], side="right") - 1
+    losses = np.zeros(len(parts) - 1)
+    tallies = np.zeros((len(parts) - 1, 2), np.int64)
+    shift, rate_0 = np.uint64(first_item), rate - slope * begin
+    tables = (keep, thresholds, aliases, weights, roots, nodes, codes, inputs.reshape(-1), outputs.reshape(-1))
+    options = (stride, frozen, window, shrink, negative, key, shift, rate_0, slope, with_loss)
+    lane = lanes(inputs.dtype)
+    if deterministic:
+        n_words = len(inputs)
+        span = min(window, len(ids))
+        rows_in = min(n_words, size + 2 * span)
+        each = longest if tree else 1 + negative * (2 * span if mode & PAIRS else 1)
+        rows_out = min(len(outputs), size * each)
+        n_shards = min(SHARDS, len(parts) - 1)
+        maps = np.full((2, n_shards, max(n_words, len(outputs))), -1, np.int32)
+        names = np.empty((2, n_shards, max(rows_in, rows_out)), np.int32)
+        copies = [np.empty((n_shards, rows * stride), inputs.dtype) for rows in (rows_in, rows_out)]
+        _shard_trainer(m)(
+            lane, mode, ids, offsets, begin, end, size, *tables, *options, maps, names, sentences, *copies, losses,
+            tallies,
+        )  # fmt: skip
+    else:
+        train = _trainer(m)
+
+        def work(part):
+            losses[part] = train(
+                lane, mode, ids, offsets, sentences[part], parts[part], parts[part + 1], *tables, *options,
+                tallies[part],
+            )  # fmt: skip
+
+        n_threads = get_num_threads()
+        if n_threads == 1 or len(losses) == 1:
+            for part in range(len(losses)):
+                work(part)
+        else:
+            # Python threads, since a part is long and lets the lock go: each takes the next part when it has done one,
+            # and compiling is half the work that it is for a parallel loop of Numba.
+            with ThreadPoolExecutor(n_threads) as pool:
+                for _ in pool.map(work, range(len(losses))):
+                    pass
+    return losses.sum(), tallies[:, 0].sum(), tallies[:, 1].sum()

@@ -1,0 +1,20 @@
+"""Layers: forward and backward over arrays. They hold parameters; what a pass needs later is returned, not stored."""
+
+from ._base import Layer, Param, RowSparseGrad, distinct_params, get_weights, join_params, set_weights, zero_grad
+from .embedding import Embedding
+from .linear import Linear
+from .losses import SoftmaxCrossEntropy
+
+__all__ = [
+    "Param",
+    "RowSparseGrad",
+    "Layer",
+    "Embedding",
+    "Linear",
+    "SoftmaxCrossEntropy",
+    "join_params",
+    "distinct_params",
+    "zero_grad",
+    "get_weights",
+    "set_weights",
+]
