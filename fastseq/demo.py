@@ -1,16 +1,17 @@
-"""``fastseq demo``: text that is on every machine, counted, weighed, factorised, asked and drawn."""
+"""``fastseq demo``: text that is on every machine, counted and learned from; both kinds of vectors are asked."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .vectors.word_vectors import WordVectors
 
 __all__ = ["run"]
 
+_EPOCHS = 20
 _WORDS = ("matrix", "mean", "string", "file", "integer", "thread", "server", "probability", "month", "polynomial")
 _ANALOGIES = (
     ("minimum", "maximum", "min"),
@@ -33,21 +34,24 @@ _DRAWN = (
 
 
 def run(output: str = "fastseq-demo") -> None:
-    """Train count vectors on the documentation of installed packages, print answers, write a picture and the vectors.
+    """Train vectors in two ways on the documentation of installed packages; print answers, write vectors and a picture.
 
     Parameters
     ----------
     output : str
-        ``output.png`` and ``output.safetensors`` are written.
+        ``output.safetensors`` (by counting), ``output-skipgram.safetensors`` and ``output.png`` are written.
     """
     from .io import check_writable
     from .models.count_vectors import CountVectors
+    from .models.word2vec import SkipGram
     from .text import datasets
     from .vectors.formats import check_target
 
-    check_target(f"{output}.safetensors")
-    check_writable(f"{output}.safetensors")
-    check_writable(f"{output}.png")
+    counted_file, learned_file, picture = f"{output}.safetensors", f"{output}-skipgram.safetensors", f"{output}.png"
+    for path in (counted_file, learned_file):
+        check_target(path)
+    for path in (counted_file, learned_file, picture):
+        check_writable(path)
     begin = time.perf_counter()
 
     def tell(text: str) -> None:
@@ -56,25 +60,57 @@ def run(output: str = "fastseq-demo") -> None:
     tell("reading the documentation of the installed Python packages (nothing is downloaded) ...")
     corpus = datasets.docs()
     tell(f"{corpus.n_tokens:,} tokens, {len(corpus.vocab):,} words, {corpus.n_sentences:,} sentences")
-    tell("counting, weighing, factorising (the first time, the kernels are compiled) ...")
-    model = CountVectors(dim=min(100, len(corpus.vocab)), window=5).fit(corpus, verbose=int(sys.stderr.isatty()))
-    vectors = model.vectors
-    tell(f"{len(vectors):,} vectors of {vectors.dim} numbers from {model.n_counts_:,} pairs of words")
+    dim, bar = min(100, len(corpus.vocab)), int(sys.stderr.isatty())
+    tell("by counting: co-occurrence, PPMI, SVD (the first time, the kernels are compiled) ...")
+    model = CountVectors(dim=dim, window=5).fit(corpus, verbose=bar)
+    counted = model.vectors
+    tell(f"{len(counted):,} vectors of {counted.dim} numbers from {model.n_counts_:,} pairs of words")
 
-    print("\nNearest words")
-    for word in _present(vectors, _WORDS):
-        near = ", ".join(other for other, _ in vectors.most_similar(word, n=6))
-        print(f"  {word:<12} {near}")
-    print("\nAnalogies")
-    for a, b, c in _ANALOGIES:
-        if len(_present(vectors, (a, b, c))) == 3:
-            (answer, score), *_ = vectors.analogy(a, b, c, n=1)
-            print(f"  {a} is to {b} as {c} is to {answer} ({score:.2f})")
+    def tell_epoch(model: SkipGram, epoch: int, logs: dict[str, float]) -> None:
+        if not bar and (epoch + 1) % 5 == 0:
+            tell(f"epoch {epoch + 1} of {_EPOCHS}: {logs['words_per_second'] / 1e6:.1f} million words/s")
+
+    tell("by skip-gram, prediction of the words around (the first time, the kernels are compiled) ...")
+    # For a text this small: more epochs, a higher rate and less thinning out than is right for millions of words.
+    skipgram = SkipGram(dim=dim, window=5, epochs=_EPOCHS, learning_rate=0.05, sample=1e-3)
+    learned = skipgram.fit(corpus, callbacks=[tell_epoch], verbose=bar).vectors
+    tell(f"{len(learned):,} vectors of {learned.dim} numbers, {_EPOCHS} times through the text")
+
+    print()
+    _print_table(
+        ("Nearest words", "by counting", "by skip-gram"),
+        [
+            (word, *(", ".join(other for other, _ in kind.most_similar(word, n=4)) for kind in (counted, learned)))
+            for word in _present(counted, _WORDS)
+        ],
+    )
+    print()
+    _print_table(
+        ("Analogies", "by counting", "by skip-gram"),
+        [
+            (f"{a} is to {b} as {c} is to", *(_answer(kind, a, b, c) for kind in (counted, learned)))
+            for a, b, c in _ANALOGIES
+            if len(_present(counted, (a, b, c))) == 3
+        ],
+    )
     print()
 
-    vectors.save(f"{output}.safetensors")
-    tell(f"wrote {output}.safetensors; ask it: fastseq similar {output}.safetensors matrix")
-    _draw(vectors, f"{output}.png", tell)
+    counted.save(counted_file)
+    learned.save(learned_file)
+    tell(f"wrote {counted_file} and {learned_file}; ask them: fastseq similar {learned_file} matrix")
+    _draw(counted, picture, tell)
+
+
+def _answer(vectors: WordVectors, a: str, b: str, c: str) -> str:
+    (word, score), *_ = vectors.analogy(a, b, c, n=1)
+    return f"{word} ({score:.2f})"
+
+
+def _print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    table = [heads, *((f"  {first}", *rest) for first, *rest in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _present(vectors: WordVectors, words: Sequence[str]) -> list[str]:

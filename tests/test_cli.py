@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import subprocess
 import sys
 
@@ -180,7 +181,8 @@ class TestRight:
         assert capsys.readouterr().out == f"{want[0][0]}  {want[0][1]:.4f}\n"
 
     @pytest.mark.parametrize("name", [
-        "demo", "train", "train count", "similar", "analogy", "evaluate", "warmup", "info",
+        "demo", "train", "train count", "train skipgram", "train cbow", "similar", "analogy", "evaluate", "warmup",
+        "info",
     ])  # fmt: skip
     def test_help_of_every_command(self, name, capsys):
         with pytest.raises(SystemExit) as stop:
@@ -287,6 +289,267 @@ class TestOptionsReachTheLibrary:
         assert calls == [
             {"restrict_vocab": 7, "method": "mul"}, ("cat", "dog", "saw", {"n": 2, "method": "mul"}),
         ]  # fmt: skip
+
+
+class TestWord2Vec:
+    """``train skipgram`` and ``train cbow``."""
+
+    @pytest.fixture
+    def checkpoint(self, text, tmp_path):
+        """A checkpoint of a training that is done."""
+        path = tmp_path / "half"
+        assert train("skipgram", text, tmp_path / "begun.vec", "--epochs", "2", "--checkpoint", path) == 0
+        return path
+
+    @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+    def test_train_and_ask(self, text, tmp_path, kind, capsys):
+        path = tmp_path / "v.vec"
+        assert train(kind, text, path, "--epochs", "20", "--sample", "0", "--learning-rate", "0.05") == 0
+        assert capsys.readouterr() == ("", "")
+        near = {word for word, _ in fs.WordVectors.load(path).most_similar("cat", n=5)}
+        assert near == {"dog", "horse", "cow", "sheep", "goat"}
+
+    def test_it_tells_of_epochs_where_no_terminal_is(self, text, tmp_path, capfd):
+        arguments = ["train", "cbow", str(text), "-o", str(tmp_path / "v.vec"), "--dim", "4", "--epochs", "2"]
+        assert main(arguments) == 0
+        out, err = capfd.readouterr()
+        lines = err.splitlines()
+        assert out == ""
+        assert "\r" not in err
+        assert [line.split()[0] for line in lines] == ["read", "epoch", "epoch", "wrote"]
+        assert lines[1].startswith("epoch 1 of 2: loss 0.")
+        assert "13 vectors of 4 numbers to" in lines[3]
+        assert "(loss 0." in lines[3]
+        assert main([*arguments, "--no-loss"]) == 0
+        assert "loss" not in capfd.readouterr().err
+
+    def test_a_bar_where_a_terminal_is(self, text, tmp_path, capfd, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert main(["train", "skipgram", str(text), "-o", str(tmp_path / "v.vec"), "--dim", "4"]) == 0
+        err = capfd.readouterr().err
+        assert "100%" in err
+        assert "epoch 1" not in err
+
+    def test_context_vectors(self, text, tmp_path, capsys):
+        path, other = tmp_path / "v.npz", tmp_path / "c.npz"
+        arguments = ["train", "skipgram", str(text), "-o", str(path), "--context-vectors", str(other), "--threads", "1"]
+        assert main([*arguments, "--dim", "4"]) == 0
+        assert f"to {path} and {other}" in capsys.readouterr().err
+        corpus = fs.Corpus.from_file(text, min_count=5)
+        with fs.threads(1):
+            model = fs.SkipGram(dim=4).fit(corpus)
+        for file, vectors in ((path, model.vectors), (other, model.context_vectors)):
+            np.testing.assert_array_equal(fs.WordVectors.load(file).matrix, vectors.matrix)
+
+    def test_start_from_vectors(self, text, vectors, tmp_path):
+        path = tmp_path / "v.npz"
+        options = ["--epochs", "1", "--learning-rate", "1e-9", "--min-learning-rate", "0", "--sample", "0"]
+        assert train("cbow", text, path, "--vectors", vectors, *options, dim=None) == 0
+        begun, ended = fs.WordVectors.load(vectors), fs.WordVectors.load(path)
+        assert ended.dim == begun.dim == 6
+        np.testing.assert_allclose(ended["cat"], begun["cat"], atol=1e-4)
+
+    def test_resume_goes_on_as_if_nothing_had_happened(self, text, tmp_path, monkeypatch):
+        from fastseq import cli
+
+        whole, half, rest = tmp_path / "whole.npz", tmp_path / "half.npz", tmp_path / "rest.npz"
+        options = ["--epochs", "4", "--threads", "1", "--seed", "3", "--lowercase", "--eos", "$"]
+        assert train("skipgram", text, whole, *options) == 0
+
+        def stop(model, epoch, logs):
+            if epoch == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        # A callback stands in for Ctrl-C in the middle.
+        monkeypatch.setattr(cli, "_tell_epoch", stop)
+        checkpoint = tmp_path / "checkpoint"
+        arguments = ["train", "skipgram", text, "-o", half, "--dim", "6", *options, "--checkpoint", checkpoint]
+        assert main([str(argument) for argument in arguments]) == 130
+        monkeypatch.undo()
+        assert fs.WordVectors.load(half).matrix.shape == (14, 6)
+        assert not np.array_equal(fs.WordVectors.load(half).matrix, fs.WordVectors.load(whole).matrix)
+        before = checkpoint.read_bytes()
+        options = ["--threads", "1", "--lowercase", "--resume", checkpoint]
+        assert train("skipgram", text, rest, *options, dim=None) == 0
+        np.testing.assert_array_equal(fs.WordVectors.load(rest).matrix, fs.WordVectors.load(whole).matrix)
+        assert checkpoint.read_bytes() != before  # it is written again
+        assert train("skipgram", text, rest, *options, dim=None) == 0  # nothing is left to do
+        np.testing.assert_array_equal(fs.WordVectors.load(rest).matrix, fs.WordVectors.load(whole).matrix)
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_ctrl_c_keeps_what_there_is(self, text, tmp_path, keep):
+        if os.name == "nt":
+            pytest.skip("needs POSIX signals")
+        path, checkpoint = tmp_path / "v.vec", tmp_path / "half"
+        options = ["--checkpoint", str(checkpoint)] if keep else []
+        command = ["train", "skipgram", str(text), "-o", str(path), "--dim", "6", "--epochs", "1000000", *options]
+        process = subprocess.Popen([sys.executable, "-m", "fastseq", *command], stderr=subprocess.PIPE, text=True)
+        try:
+            # Compiling comes before the first epoch; only then is there something to keep.
+            while not (line := process.stderr.readline()).startswith("epoch"):
+                assert line, "it ended"
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 130, err
+        last = err.splitlines()[-1]
+        assert last.startswith(("fastseq: stopped in epoch", "fastseq: stopped after epoch"))
+        assert "of 1000000; wrote 13 vectors of 6 numbers" in last
+        assert ("--resume" in last) == keep
+        assert "Traceback" not in err
+        assert fs.WordVectors.load(path).matrix.shape == (13, 6)
+        assert checkpoint.exists() == keep
+        if keep:
+            assert fs.SkipGram.load(checkpoint).vectors.dim == 6
+
+    def test_ctrl_c_before_training_writes_nothing(self, text, tmp_path, monkeypatch, capsys):
+        from fastseq.text.corpus import Corpus
+
+        def interrupted(*arguments, **options):
+            raise KeyboardInterrupt
+
+        path = tmp_path / "v.vec"
+        monkeypatch.setattr(Corpus, "from_file", interrupted)
+        assert train("cbow", text, path) == 130
+        assert capsys.readouterr().err == "fastseq: stopped\n"
+        monkeypatch.undo()
+        monkeypatch.setattr(fs.CBOW, "_train", interrupted)
+        assert train("cbow", text, path) == 130
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(("kind", "options", "name", "want"), [
+        ("skipgram", "--dim 4", "dim", 4),
+        ("cbow", "--window 3", "window", 3),
+        ("skipgram", "--negative 2", "negative", 2),
+        ("cbow", "--epochs 1", "epochs", 1),
+        ("skipgram", "--learning-rate 0.1", "learning_rate", 0.1),
+        ("cbow", "--min-learning-rate 0.01", "min_learning_rate", 0.01),
+        ("skipgram", "--sample 0.001", "sample", 0.001),
+        ("cbow", "--power 0.5", "power", 0.5),
+        ("skipgram", "--loss hierarchical_softmax", "loss", "hierarchical_softmax"),
+        ("skipgram", "--shared", "shared_negatives", True),
+        ("skipgram", "--per-pair", "shared_negatives", False),
+        ("cbow", "--sum", "mean", False),
+        ("cbow", "--divide-gradient", "divide_gradient", True),
+        ("cbow", "--fixed-window", "shrink_window", False),
+        ("skipgram", "--add-context", "add_context", True),
+        ("cbow", "--deterministic", "deterministic", True),
+        ("skipgram", "--no-loss", "compute_loss", False),
+        ("cbow", "--batch-size 7", "batch_size", 7),
+        ("skipgram", "--seed 9", "random_state", 9),
+    ])  # fmt: skip
+    def test_options_reach_the_model(self, text, tmp_path, monkeypatch, kind, options, name, want):
+        seen = []
+
+        def look(self, *arguments, **options):
+            seen.append(self.get_params())
+            raise KeyboardInterrupt
+
+        model = fs.SkipGram if kind == "skipgram" else fs.CBOW
+        monkeypatch.setattr(model, "fit", look)
+        assert train(kind, text, tmp_path / "v.vec", *options.split(), dim=None) == 130
+        # All others keep the library's default.
+        assert seen == [{**model().get_params(), name: want}]
+
+    @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+    def test_help_names_the_defaults_of_the_library(self, kind, capsys):
+        with pytest.raises(SystemExit):
+            main(["train", kind, "--help"])
+        out = " ".join(capsys.readouterr().out.split())
+        model = fs.SkipGram() if kind == "skipgram" else fs.CBOW()
+        for flag, name in (
+            ("--dim N", "dim"), ("--window N", "window"), ("--negative N", "negative"), ("--epochs N", "epochs"),
+            ("--min-learning-rate X", "min_learning_rate"), ("--sample X", "sample"), ("--power X", "power"),
+            ("--loss HOW", "loss"), ("--batch-size N", "batch_size"), ("--seed N", "random_state"),
+        ):  # fmt: skip
+            told = out.split("options:")[1].split(f"{flag} ")[1].split("(default: ")[1].split(")")[0]
+            assert told == str(getattr(model, name)), flag
+        assert f"(default: {model._rate()}, with" in out
+
+    @pytest.mark.parametrize("options", [
+        "--dim 0", "--dim x", "--dim 99999999", "--window 0", "--negative 0", "--epochs 0", "--learning-rate 0",
+        "--learning-rate nan", "--learning-rate x", "--min-learning-rate 1", "--sample -1", "--sample nan",
+        "--power nan", "--loss fast", "--seed -1", "--threads 0", "--threads 100000", "--batch-size 0",
+        "--shared --per-pair", "--sum", "--vectors no.vec", "--context-vectors v.doc", "--context-vectors no/v.vec",
+        "--context-vectors c.npz --loss hierarchical_softmax", "--checkpoint no/half", "--resume no.safetensors",
+        "--unk ? --eos ?",
+    ])  # fmt: skip
+    def test_options_are_refused_before_anything_is_read(self, capsys, text, tmp_path, monkeypatch, options):
+        from fastseq.text import corpus
+
+        def read(path):
+            raise AssertionError("the text was read")
+
+        monkeypatch.setattr(corpus, "map_bytes", read)
+        monkeypatch.chdir(tmp_path)
+        failure(capsys, "train", "skipgram", text, "-o", "v.vec", *options.split())
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("options", [
+        "--negative 13", "--sample 1e-30", "--learning-rate 1e9", "--min-count 500", "--max-vocab 1",
+    ])  # fmt: skip
+    def test_what_the_text_does_not_allow(self, capsys, text, tmp_path, options):
+        failure(capsys, "train", "skipgram", text, "-o", tmp_path / "v.vec", "--quiet", *options.split())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_training_that_diverges_says_so(self, capsys, text, tmp_path):
+        arguments = ["train", "skipgram", text, "-o", tmp_path / "v.vec", "--quiet", "--learning-rate", "1e9"]
+        assert "smaller --learning-rate than 1e+09" in failure(capsys, *arguments)
+
+    @pytest.mark.parametrize("content", [b"", b"\n\n", b"word\n", b"a\nb\nc\nd\ne\nf\ng\n", b"\xff\xfe\x00\x01\n"])
+    def test_text_that_cannot_be_used(self, capsys, tmp_path, content):
+        path = tmp_path / "text.txt"
+        path.write_bytes(content)
+        failure(capsys, "train", "cbow", path, "-o", tmp_path / "v.vec", "--min-count", "1", "--quiet")
+        assert not (tmp_path / "v.vec").exists()
+
+    def test_no_file_is_written_over_by_another(self, capsys, text, tmp_path):
+        copy, path = tmp_path / "text.txt", tmp_path / "v.vec"
+        copy.write_bytes(text.read_bytes())
+        for option in ("--checkpoint", "--context-vectors"):
+            err = failure(capsys, "train", "skipgram", copy, "-o", path, option, copy)
+            assert "is the text itself" in err
+            err = failure(capsys, "train", "skipgram", copy, "-o", path, option, tmp_path / "." / "v.vec")
+            assert "given for two files" in err
+        assert copy.read_bytes() == text.read_bytes()
+        assert not path.exists()
+
+    def test_widths_that_differ(self, capsys, text, vectors, tmp_path):
+        err = failure(capsys, "train", "cbow", text, "-o", tmp_path / "v.vec", "--vectors", vectors, "--dim", "3")
+        assert "--dim is 3" in err
+        assert "6 numbers" in err
+
+    def test_words_that_the_format_lacks(self, capsys, text, tmp_path, monkeypatch):
+        monkeypatch.setattr(fs.SkipGram, "fit", None)  # calling it would be a TypeError
+        path, other = tmp_path / "v.npz", tmp_path / "c.vec"
+        options = ["--tokenizer", "char", "--quiet", "--context-vectors", other]
+        assert "save as .safetensors" in failure(capsys, "train", "skipgram", text, "-o", path, *options)
+
+    def test_resume_refuses_another_training(self, capsys, text, checkpoint, vectors, tmp_path):
+        before = checkpoint.read_bytes()
+        base = ["train", "skipgram", text, "-o", tmp_path / "v.vec", "--quiet", "--resume", checkpoint]
+        assert "dim is 3 here and 6" in failure(capsys, *base, "--dim", "3")
+        assert "shared_negatives is False" in failure(capsys, *base, "--per-pair")
+        assert "--vectors and --resume" in failure(capsys, *base, "--vectors", vectors)
+        other = tmp_path / "other.txt"
+        other.write_text("the cat and the dog\n" * 9)
+        base[2] = other
+        assert "tokens" in failure(capsys, *base)
+        base[1:3] = ["cbow", text]
+        assert "'SkipGram'" in failure(capsys, *base)
+        assert checkpoint.read_bytes() == before
+
+    def test_resume_takes_options_that_say_the_same(self, text, checkpoint, tmp_path):
+        options = ["--dim", "6", "--epochs", "2", "--min-count", "5", "--resume", checkpoint]
+        assert train("skipgram", text, tmp_path / "v.vec", *options, dim=None) == 0
+
+
+def train(kind, text, path, *options, dim="6"):
+    """Run a quiet training; return its exit status."""
+    width = [] if dim is None else ["--dim", dim]
+    return main([*map(str, ("train", kind, text, "-o", path, "--quiet", *width, *options))])
 
 
 class TestWrong:

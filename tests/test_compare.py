@@ -144,6 +144,163 @@ def test_the_smoke_run_reads_what_asv_prints(load):
     }  # fmt: skip
 
 
+def test_lines_are_cut_where_gensim_would_leave_words_out(load, tmp_path):
+    word2vec = load("compare.word2vec")
+    lines = ["a b c d e f g", "", "h", "i j k"]
+    source, target = tmp_path / "source.txt", tmp_path / "target.txt"
+    source.write_text("\n".join(lines))
+    word2vec.cut_lines(source, target, most=3)
+    assert target.read_text() == "a b c\nd e f\ng\nh\ni j k\n"
+    # One line of several blocks, with words that lie across their borders.
+    words = [f"word{i}" for i in range(300_000)]
+    source.write_text(" ".join(words))
+    word2vec.cut_lines(source, target)
+    found = target.read_text().splitlines()
+    assert " ".join(found).split() == words
+    assert {len(line.split()) for line in found} == {1000}
+
+
+# What word2vec.c and pWord2Vec do as far as the comparison goes: options, reports of progress, vectors.
+PROGRAM = """#!{python}
+import sys
+from collections import Counter
+import numpy as np
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+for _ in range(2):
+    sys.stdout.write("\\rAlpha: 0.02  Progress: 50%")
+    sys.stdout.flush()
+counts = Counter(open(options["-train"]).read().split())
+words = ["</s>"] + [word for word, n in counts.most_common() if n >= int(options["-min-count"])]
+dim = int(options["-size"])
+with open(options["-output"], "wb") as file:
+    file.write(f"{{len(words)}} {{dim}}\\n".encode())
+    for i, word in enumerate(words):
+        row = np.random.default_rng(i).standard_normal(dim, np.float32)
+        file.write(word.encode() + b" " + row.tobytes() + b"\\n")
+"""
+
+
+@pytest.fixture
+def word2vec_settings(load, monkeypatch, small_text, tmp_path):
+    """Give the settings of a quick run whose tasks run in this process."""
+    word2vec, tasks = load("compare.word2vec"), load("compare.tasks")
+    monkeypatch.setattr(word2vec, "run_task", lambda name, settings: tasks.TASKS[name](settings))
+    for name in ("word2vec", "pWord2Vec"):
+        program = tmp_path / name
+        program.write_text(PROGRAM.format(python=sys.executable))
+        program.chmod(0o755)
+    pairs, questions = tmp_path / "pairs.txt", tmp_path / "questions.txt"
+    pairs.write_text("".join(f"w{i} w{i + 1} {i}\n" for i in range(8)))
+    questions.write_text(": some\n" + "".join(f"w{i} w{i + 1} w{i + 2} w{i + 3}\n" for i in range(6)))
+    lines = tmp_path / "lines.txt"
+    word2vec.cut_lines(small_text, lines)
+    return {
+        "corpus": str(small_text), "corpus_name": "a text", "lines": str(lines), "pairs": str(pairs),
+        "questions": str(questions), "word2vec": str(tmp_path), "pword2vec": str(tmp_path), "threads": 1, "rounds": 1,
+        "seeds": 2, "dim": 8, "wide": 24, "epochs": 2, "min_count": 2, "quick": True,
+    }  # fmt: skip
+
+
+@pytest.mark.peer
+def test_word2vec_is_compared_with_all_peers(load, table, word2vec_settings):
+    pytest.importorskip("gensim", reason="the peers extra is not installed")
+    word2vec, tasks = load("compare.word2vec"), load("compare.tasks")
+    kinds = tasks.sort(word2vec.skip_gram(word2vec_settings))
+    assert {record["name"].split()[0] for record in kinds["records"]} == {"gensim", "word2vec.c", "pWord2Vec"}
+    assert not any(record["problem"] for record in kinds["records"])
+    assert all(table.ratio(record) > 0 for record in kinds["records"])
+    speeds = [record for record in kinds["records"] if "text file to vectors" in record["what"]]
+    assert len(speeds) == 6  # three peers, and gensim against three variants
+    assert [run["seeds"] for run in kinds["runs"]] == [2, 2, 1, 1, 2, 2, 2, 1]
+    assert all(run["speed"] > 0 and run["accuracy"] is not None for run in kinds["runs"])
+    kinds = tasks.sort(word2vec.cbow(word2vec_settings))
+    assert [run["run"] for run in kinds["runs"] if not run.get("alone")] == [
+        "CBOW: gensim, corpus_file", "CBOW: fastseq",
+    ]  # fmt: skip
+    wide = word2vec.wide(word2vec_settings)
+    assert sum("dim 24, 1 epoch: training alone" in record["what"] for record in wide) == 2
+    kinds = tasks.sort(word2vec.iterable(word2vec_settings))
+    assert [record["name"] for record in kinds["records"]] == ["gensim Word2Vec(iterable)"]
+    assert "2 epochs" in kinds["facts"][0]["fact"]
+
+
+def test_facts_on_word2vec_need_no_peer(load, word2vec_settings, monkeypatch):
+    import numba
+
+    word2vec = load("compare.word2vec")
+    assert [fact["value"] for fact in word2vec.scaling(word2vec_settings)] == ["needs two cores"]
+    if numba.config.NUMBA_NUM_THREADS > 1:
+        facts = word2vec.scaling({**word2vec_settings, "threads": 2})
+        assert all("1 thread: " in fact["value"] and "2 threads: " in fact["value"] for fact in facts)
+    mapped, loss = word2vec.mapped(word2vec_settings)
+    assert "x that in memory" in mapped["value"]
+    assert "x that without" in loss["value"]
+    monkeypatch.setattr(word2vec, "_absent", lambda name: True)
+    missing = [
+        record for task in (word2vec.skip_gram, word2vec.cbow, word2vec.wide, word2vec.iterable)
+        for record in task({**word2vec_settings, "word2vec": None, "pword2vec": None, "seeds": 1}) if "what" in record
+    ]  # fmt: skip
+    assert {record["status"] for record in missing} == {"not installed", "not given"}
+
+
+def test_speed_is_the_best_and_quality_the_mean_of_seeds(load):
+    word2vec = load("compare.word2vec")
+    one = {"seconds": 3.0, "train": 2.0, "peak": 10, "accuracy": 0.5, "tokens": 6_000_000, "epochs": 2}
+    two = {**one, "seconds": 4.0, "train": 1.0, "peak": 20, "accuracy": 0.7}
+    merged = word2vec._merge([one, two])
+    assert merged["accuracy"] == pytest.approx(0.6)
+    assert (merged["peak"], merged["runs"]) == (20, 2)
+    assert (word2vec._speed(merged), word2vec._speed(merged, "train")) == (4.0, 12.0)
+    order = []
+    sides = {name: lambda seed, name=name: order.append((name, seed)) or one for name in "abc"}
+    word2vec._in_turn(sides, 2, once=("c",))
+    assert order == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("b", 1)]
+
+
+def test_a_peer_that_left_text_out_is_a_problem(load):
+    word2vec = load("compare.word2vec")
+    ours = {"words": 5, "tokens": 100, "epochs": 2, "seconds": 1.0, "train": 1.0, "peak": 1, "runs": 1}
+    assert not any(row["problem"] for row in word2vec._against("a", "p", ours, {**ours, "seen": 200}))
+    assert "went through 120" in word2vec._against("a", "p", ours, {**ours, "seen": 120})[0]["problem"]
+    assert word2vec._against("a", "p", ours, {**ours, "words": 6})[0]["problem"] == "NOT same 5 words, same 100 tokens"
+
+
+def test_a_run_of_one_group_keeps_the_other(load, monkeypatch, tmp_path, capsys):
+    main, tasks = load("compare.__main__"), load("compare.tasks")
+
+    def answers(name, settings):
+        return [{"fact": name, "value": f"run {len(ran)}"}]
+
+    ran = []
+    monkeypatch.setattr(main, "run_task", lambda name, settings: ran.append(name) or answers(name, settings))
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- peers:begin -->\n<!-- peers:end -->\n")
+    common = ["--quick", "--data", str(tmp_path), "-o", str(tmp_path / "peers"), "--readme", str(readme)]
+    (tmp_path / "wiki").mkdir()
+    (tmp_path / "wiki" / "enwiki100m.txt").write_text("some words and some more\n")
+    assert main.main([*common, "--date", "2000-01-01"]) == 0
+    assert ran == tasks.NAMES
+    ran.clear()
+    assert main.main([*common, "--group", "word2vec", "--date", "2000-01-02"]) == 0
+    assert ran == list(tasks.GROUPS["word2vec"])
+    groups = json.loads((tmp_path / "peers.json").read_text())["groups"]
+    assert {name: group["date"] for name, group in groups.items()} == {
+        "counting": "2000-01-01", "word2vec": "2000-01-02",
+    }  # fmt: skip
+    text = readme.read_text()
+    assert text.index("Measured on 2000-01-01") < text.index("Measured on 2000-01-02")
+    assert "| weighing |" in text
+    assert "| scaling |" in text
+    # A file from before there were groups holds the first one.
+    old = {key: value for key, value in groups["counting"].items() if key not in ("group", "runs", "seeds")}
+    (tmp_path / "peers.json").write_text(json.dumps(old))
+    assert main.main([*common, "--group", "word2vec", "--date", "2000-01-03"]) == 0
+    assert "Measured on 2000-01-01" in readme.read_text()
+    with pytest.raises(SystemExit):
+        main.main([*common, "--group", "word2vec", "--only", "weighing"])
+    assert "names nothing of the group" in capsys.readouterr().err
+
+
 @pytest.mark.peer
 def test_the_comparison_runs_from_the_command_line(tmp_path):
     pytest.importorskip("sklearn", reason="the peers extra is not installed")
@@ -155,7 +312,7 @@ def test_the_comparison_runs_from_the_command_line(tmp_path):
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "peers.json").read_text())
+    results = json.loads((tmp_path / "peers.json").read_text())["groups"]["counting"]
     assert [record["name"][:5] for record in results["records"]] == ["SciPy", "SciPy"]
     assert all(record["ratio"] > 0 and not record["problem"] for record in results["records"])
     assert "Measured on 2000-01-01" in readme.read_text()

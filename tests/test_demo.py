@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import fastseq as fs
 from fastseq import demo
+
+FILES = ("fastseq-demo.safetensors", "fastseq-demo-skipgram.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +32,18 @@ def shown(tmp_path_factory):
 
 def test_files(shown):
     folder, _ = shown
-    assert sorted(path.name for path in folder.iterdir()) == ["fastseq-demo.png", "fastseq-demo.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fastseq-demo-skipgram.safetensors", "fastseq-demo.png", "fastseq-demo.safetensors",
+    ]  # fmt: skip
     assert (folder / "fastseq-demo.png").read_bytes().startswith(b"\x89PNG")
-    assert len(fs.WordVectors.load(folder / "fastseq-demo.safetensors")) > 3000
+    for name in FILES:
+        assert len(fs.WordVectors.load(folder / name)) > 3000
 
 
-def test_neighbours_make_sense(shown):
+@pytest.mark.parametrize("name", FILES)
+def test_neighbours_make_sense(shown, name):
     folder, printed = shown
-    vectors = fs.WordVectors.load(folder / "fastseq-demo.safetensors")
+    vectors = fs.WordVectors.load(folder / name)
     for word, others in {
         "matrix": {"matrices", "diagonal", "sparse", "triangular"},
         "string": {"strings", "characters", "character"},
@@ -48,9 +56,28 @@ def test_neighbours_make_sense(shown):
         assert f"  {word}" in printed
 
 
-def test_analogies_make_sense(shown):
-    folder, printed = shown
-    vectors = fs.WordVectors.load(folder / "fastseq-demo.safetensors")
+@pytest.mark.parametrize("name", FILES)
+def test_analogies_make_sense(shown, name):
+    folder, _ = shown
+    vectors = fs.WordVectors.load(folder / name)
     assert vectors.analogy("minimum", "maximum", "min", n=1)[0][0] == "max"
     assert vectors.analogy("row", "rows", "column", n=1)[0][0] == "columns"
-    assert "minimum is to maximum as min is to max" in printed
+
+
+def test_both_kinds_stand_side_by_side(shown):
+    _, printed = shown
+    lines = printed.splitlines()
+    for head in ("Nearest words", "Analogies"):
+        (columns,) = (line for line in lines if line.startswith(head))
+        assert columns.index("by counting") < columns.index("by skip-gram")
+    (answer,) = (line for line in lines if line.startswith("  minimum is to maximum as min is to"))
+    assert answer.count("max (0.") == 2
+    (month,) = (line for line in lines if line.startswith("  month "))
+    assert month.count("year") == 2 or month.count("day") >= 2
+
+
+def test_progress_is_told(shown):
+    _, printed = shown
+    assert "the kernels are compiled" in printed
+    # A terminal gets a bar, all else a line for every fifth epoch.
+    assert "epoch 5 of 20" in printed or sys.stderr.isatty()

@@ -138,6 +138,11 @@ class _Word2Vec(Model):
         counts = _count(corpus)
         inputs, outputs = self._start(corpus.vocab, key, vectors)
         self._set_up(corpus.vocab, counts, inputs, outputs, int(key), frozen)
+        if corpus.n_sentences == corpus.n_tokens:
+            raise TextError(
+                f"each of the {corpus.n_sentences} sentences has one word, so no word has a neighbour; sentences need "
+                "two words at least"
+            )
         self._progress = _Progress(self.epochs, corpus.n_tokens, self._rate(), self._last_rate(), 0)
         self.history_ = History()
         return self._train(corpus.ids, corpus.offsets, callbacks, checkpoint, verbose)
@@ -218,7 +223,8 @@ class _Word2Vec(Model):
         if added or corpus.n_tokens != self._progress.n_tokens:
             raise ValueRangeError(
                 f"the text has {corpus.n_tokens} tokens and {len(added)} unknown words, expected the "
-                f"{self._progress.n_tokens} tokens that the training began with; for another text use partial_fit"
+                f"{self._progress.n_tokens} tokens that the training began with, read in the same way (min_count, "
+                "lowercase, ...); for another text use partial_fit"
             )
         ids = corpus.ids if np.array_equal(mapping, np.arange(len(mapping))) else mapping[corpus.ids]
         return self._train(ids, corpus.offsets, callbacks, checkpoint, verbose)
@@ -241,7 +247,7 @@ class _Word2Vec(Model):
             )
         if self.sample is not None:
             check_finite_number(self.sample, "sample", 0.0)
-        check_finite_number(self.power, "power", -float("inf"))
+        check_finite_number(self.power, "power", -1000.0, upper=1000.0)
         as_float_dtype(self.dtype)
         if self.optimizer is not None and not isinstance(self.optimizer, Optimizer):
             raise DTypeError(f"optimizer is {type(self.optimizer).__name__}, expected one such as fs.Adam()")
@@ -293,13 +299,13 @@ class _Word2Vec(Model):
         frozen: Iterable[str] | None,
     ) -> None:
         n_words = len(vocab)
+        if n_words < 2:
+            raise TextError(f"the text has {n_words} word, expected at least 2: one to predict and one to tell it from")
         if self.loss == "negative_sampling" and self.negative >= n_words:
             raise ValueRangeError(
                 f"negative is {self.negative}, but the text has {n_words} words, so there are not as many others to "
                 "draw; use a smaller number, more text, or loss='softmax' for a vocabulary this small"
             )
-        if n_words < 2:
-            raise TextError(f"the text has {n_words} word, expected at least 2: one to predict and one to tell it from")
         mask = None
         if frozen is not None:
             if isinstance(frozen, (str, bytes)):
@@ -387,6 +393,8 @@ class _Word2Vec(Model):
                         if self.compute_loss and progress.products:
                             bar.set_postfix(loss=f"{progress.loss / progress.products:.4f}", refresh=False)
                         progress.token = end
+                        if not np.isfinite(loss):
+                            raise self._diverged()
                     if interrupts.asked:
                         raise KeyboardInterrupt
                     stop = self._end_epoch(callbacks, (inputs, outputs))
@@ -402,15 +410,23 @@ class _Word2Vec(Model):
         self._take(inputs, outputs)
         return self
 
+    def _diverged(self) -> ValueRangeError:
+        fewer = f" or fewer negatives than {self.negative}" if self.loss == "negative_sampling" else ""
+        return ValueRangeError(
+            f"the vectors grew without bound in epoch {self._progress.epoch + 1}; use a learning_rate below "
+            f"{self._rate():g}{fewer}"
+        )
+
     def _end_epoch(self, callbacks: Sequence[Callable[..., Any]], tables: Any) -> bool:
         """Note the epoch's numbers, call the callbacks; return whether one of them asks to stop."""
         progress = self._progress
         if progress.centres == 0:
             raise TextError(
                 f"no word of the text ({progress.n_tokens} tokens, {len(self.vocab_)} words) has a neighbour"
-                + (f" once frequent words are thinned out; use a larger sample than {self.sample:g}" if self.sample
-                   else "; sentences need two words at least")
-            )  # fmt: skip
+                + (f" once frequent words are thinned out; raise sample above {self.sample:g}" if self.sample else "")
+            )
+        if not bool(np.isfinite(to_host(tables[0].sum()))):
+            raise self._diverged()
         logs: dict[str, float] = {}
         if self.compute_loss:
             logs["loss"] = progress.loss / progress.products
@@ -489,6 +505,12 @@ class _Word2Vec(Model):
     def _forget(self) -> None:
         self._vectors: WordVectors | None = None
         self._context_vectors: WordVectors | None = None
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """How far training has come: ``epoch`` (whole ones), ``epochs`` and ``token`` within the one that has begun."""
+        self._check_fitted()
+        return {"epoch": self._progress.epoch, "epochs": self._progress.epochs, "token": self._progress.token}
 
     # --- what was learned --------------------------------------------------------------------------------------------
 

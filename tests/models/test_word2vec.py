@@ -402,7 +402,8 @@ class TestRefused:
             (5, DTypeError, "corpus is int"),
             (np.arange(5), DTypeError, "corpus is ndarray"),
             ([], TextError, "no word"),
-            ([["one"]], ValueRangeError, "1 words"),
+            ([["one"]], TextError, "1 word,"),
+            ([["one"], ["two"], ["three"]], ValueRangeError, "3 words"),
         ],
     )
     def test_what_is_no_corpus(self, text, error, message):
@@ -420,8 +421,13 @@ class TestRefused:
             fs.SkipGram(**settings()).fit(sentences)
 
     def test_a_text_that_is_thinned_out_to_nothing(self, corpus):
-        with pytest.raises(TextError, match="larger sample"):
+        with pytest.raises(TextError, match="raise sample above"):
             fs.SkipGram(**settings(sample=1e-30)).fit(corpus)
+
+    @pytest.mark.parametrize("compute_loss", [True, False])
+    def test_a_rate_at_which_vectors_grow_without_bound(self, corpus, compute_loss):
+        with pytest.raises(ValueRangeError, match="learning_rate below 1e"):
+            fs.SkipGram(**settings(learning_rate=1e9, compute_loss=compute_loss)).fit(corpus)
 
     def test_a_window_beyond_every_sentence_and_one_dimension(self):
         model = fs.SkipGram(**settings(window=10**6, dim=1, epochs=1)).fit([["a", "b", "c", "d", "e", "f", "g"]] * 20)

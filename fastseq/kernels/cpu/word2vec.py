@@ -578,6 +578,11 @@ def _shard_trainer(m):
         for start in range(begin, end, SHARDS * size):
             for shard in prange(n_shards):
                 first = start + shard * size
+                # What the last round left; each parallel loop less is a wait less for all threads.
+                for which in range(2):
+                    for slot in range(filled[shard, which]):
+                        maps[which, shard, names[which, shard, slot]] = -1
+                    filled[shard, which] = 0
                 if first < end:
                     part = (first - begin) // size
                     losses[part] = _train_part(
@@ -595,11 +600,6 @@ def _shard_trainer(m):
                 for shard in range(n_shards):
                     _add_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard], owner, n_shards)
                     _add_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard], owner, n_shards)
-            for shard in prange(n_shards):
-                for which in range(2):
-                    for slot in range(filled[shard, which]):
-                        maps[which, shard, names[which, shard, slot]] = -1
-                    filled[shard, which] = 0
 
     train_apart.__qualname__ = f"_train_apart_{m}"
     return parallel_jit(train_apart)

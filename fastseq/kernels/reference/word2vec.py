@@ -87,8 +87,9 @@ def word2vec_train(
                     # Drawn for the whole window or for each pair in turn.
                     rounds = [contexts] if shared or model == "cbow" else [[context] for context in contexts]
                     drawn = [
-                        [int(ids[t])] + [_negative(key, first_item + t, turn * negative + k, int(ids[t]), *table)
-                                    for k in range(negative)]
+                        [int(ids[t])]
+                        + [_negative(key, first_item + t, turn * negative + k, int(ids[t]), *table)
+                           for k in range(negative)]
                         for turn in range(len(rounds))
                     ]  # fmt: skip
                     labels = np.array([1] + [0] * negative)
