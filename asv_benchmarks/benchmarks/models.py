@@ -28,6 +28,12 @@ def _need_models() -> None:
         raise NotImplementedError("this version has no CountVectors")
 
 
+def _need_word2vec() -> None:
+    _need_models()
+    if not hasattr(fs, "SkipGram"):
+        raise NotImplementedError("this version has no SkipGram")
+
+
 def planted_corpus(n_tokens: int = workloads.N_TOKENS) -> Any:
     """Return a corpus whose words have topics: see `workloads.corpus`."""
     ids, offsets = workloads.corpus(n_tokens)
@@ -66,6 +72,44 @@ class CountVectorsPlanted:
 
     def track_wrong_neighbours(self) -> float:
         return 100 - 100 * share_of_own_topic(self._model().fit(self.corpus).vectors.matrix)
+
+    track_wrong_neighbours.unit = "% of neighbours"  # type: ignore[attr-defined]
+
+
+class Word2VecPlanted:
+    """SkipGram and CBOW on that corpus, three epochs; the deterministic mode beside the fast one."""
+
+    param_names = ("model",)
+    params = (["SkipGram", "SkipGram, a pair's own negatives", "SkipGram, deterministic", "CBOW"],)
+    timeout = 900
+    # Seconds each; what is timed has run in `setup`.
+    number = 1
+    repeat = (1, 3, 20.0)
+    warmup_time = 0
+
+    def setup(self, name: str) -> None:
+        _need_word2vec()
+        self.corpus = planted_corpus()
+        self._model(name).fit(planted_corpus(100_000))
+
+    def _model(self, name: str) -> Any:
+        kind, _, option = name.partition(", ")
+        options: dict[str, dict[str, Any]] = {
+            "": {}, "a pair's own negatives": {"shared_negatives": False}, "deterministic": {"deterministic": True},
+        }  # fmt: skip
+        # With sample=1e-4, which is for large texts, a text this small teaches next to nothing.
+        return getattr(fs, kind)(
+            dim=workloads.DIM, window=5, epochs=3, sample=1e-3, random_state=0, **options[option]
+        )
+
+    def time_fit(self, name: str) -> None:
+        self._model(name).fit(self.corpus)
+
+    def peakmem_fit(self, name: str) -> None:
+        self._model(name).fit(self.corpus)
+
+    def track_wrong_neighbours(self, name: str) -> float:
+        return 100 - 100 * share_of_own_topic(self._model(name).fit(self.corpus).vectors.matrix)
 
     track_wrong_neighbours.unit = "% of neighbours"  # type: ignore[attr-defined]
 
@@ -138,6 +182,58 @@ class CountVectorsWikipedia:
 
     def track_wrong_analogies(self, quality: dict[str, float]) -> float:
         return 100 - 100 * quality["accuracy"]
+
+    track_ws353.unit = "100 x (1 - Spearman)"  # type: ignore[attr-defined]
+    track_wrong_analogies.unit = "% of questions"  # type: ignore[attr-defined]
+
+
+class Word2VecWikipedia:
+    """SkipGram and CBOW on 100 MB of Wikipedia, as in the comparison with peers, where the corpora are."""
+
+    param_names = ("model",)
+    params = (["SkipGram", "CBOW"],)
+    timeout = 3600
+    rounds = 1
+    repeat = 2
+    number = 1
+
+    def setup_cache(self) -> dict[str, dict[str, float]]:
+        """Train each once for all figures of quality; nothing where something is missing."""
+        corpus = DATA / "wiki" / "enwiki100m.txt"
+        if fs is None or not hasattr(fs, "SkipGram") or not corpus.is_file():
+            return {}
+        similarity = DATA / "similarity"
+        questions = similarity / "questions-words.txt"
+        quality = {}
+        for name in self.params[0]:
+            vectors = self._model(name).fit(fs.Corpus.from_file(corpus, min_count=5)).vectors
+            quality[name] = {
+                "spearman": vectors.evaluate_similarity(similarity / "ws353.txt").spearman,
+                "accuracy": vectors.evaluate_analogies(questions, restrict_vocab=30000).accuracy,
+            }
+        return quality
+
+    def _model(self, name: str, epochs: int = 5) -> Any:
+        return getattr(fs, name)(dim=100, window=5, negative=5, sample=1e-4, epochs=epochs, random_state=0)
+
+    def setup(self, quality: dict[str, dict[str, float]], name: str) -> None:
+        if not quality:
+            raise NotImplementedError(f"no SkipGram, or no corpora at {DATA}; set FASTSEQ_DATA")
+        self.path = DATA / "wiki" / "enwiki100m.txt"
+        self.corpus = fs.Corpus.from_file(self.path, min_count=5)
+        self._model(name, 1).fit(fs.Corpus(self.corpus.ids[:100_000], [0, 100_000], self.corpus.vocab))
+
+    def time_fit(self, quality: dict[str, dict[str, float]], name: str) -> None:
+        self._model(name).fit(self.corpus)
+
+    def peakmem_read_and_fit(self, quality: dict[str, dict[str, float]], name: str) -> None:
+        self._model(name, 1).fit(fs.Corpus.from_file(self.path, min_count=5))
+
+    def track_ws353(self, quality: dict[str, dict[str, float]], name: str) -> float:
+        return 100 - 100 * quality[name]["spearman"]
+
+    def track_wrong_analogies(self, quality: dict[str, dict[str, float]], name: str) -> float:
+        return 100 - 100 * quality[name]["accuracy"]
 
     track_ws353.unit = "100 x (1 - Spearman)"  # type: ignore[attr-defined]
     track_wrong_analogies.unit = "% of questions"  # type: ignore[attr-defined]

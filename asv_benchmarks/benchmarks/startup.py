@@ -15,7 +15,7 @@ import fastseq as fs
 lines = [" ".join(f"w{(i * i + 7 * j) % 700}" for j in range(20)) for i in range(800)]
 corpus = fs.Corpus.from_text(chr(10).join(lines))
 """
-_FIT = "fs.CountVectors(dim=20).fit(corpus)"
+_FITS = {"CountVectors": "fs.CountVectors(dim=20).fit(corpus)", "SkipGram": "fs.SkipGram(dim=20, epochs=1).fit(corpus)"}
 
 
 class Import:
@@ -36,19 +36,25 @@ class Import:
 class _FirstFit:
     """The first fit of a process, on a corpus so small that only the start counts."""
 
+    param_names = ("model",)
+    params = (sorted(_FITS),)
     rounds = 1
     number = 1
     warmup_time = 0
     timeout = 600
 
-    def setup(self) -> None:
+    def setup(self, name: str) -> None:
+        import fastseq
+
+        if name not in fastseq.__all__:
+            raise NotImplementedError(f"this version has no {name}")
         self.cache = tempfile.mkdtemp(prefix="fastseq-asv-cache-")
 
-    def teardown(self) -> None:
+    def teardown(self, name: str) -> None:
         shutil.rmtree(self.cache)
 
-    def _code(self) -> tuple[str, str]:
-        return _FIT, f"import os; os.environ['NUMBA_CACHE_DIR'] = {self.cache!r}{_CORPUS}"
+    def _code(self, name: str) -> tuple[str, str]:
+        return _FITS[name], f"import os; os.environ['NUMBA_CACHE_DIR'] = {self.cache!r}{_CORPUS}"
 
 
 class FirstFitCold(_FirstFit):
@@ -56,8 +62,8 @@ class FirstFitCold(_FirstFit):
 
     repeat = 1
 
-    def timeraw_fit(self) -> tuple[str, str]:
-        return self._code()
+    def timeraw_fit(self, name: str) -> tuple[str, str]:
+        return self._code(name)
 
 
 class FirstFitWarm(_FirstFit):
@@ -65,10 +71,10 @@ class FirstFitWarm(_FirstFit):
 
     repeat = 5
 
-    def setup(self) -> None:
-        super().setup()
+    def setup(self, name: str) -> None:
+        super().setup(name)
         environment = {**os.environ, "NUMBA_CACHE_DIR": self.cache}
-        subprocess.run([sys.executable, "-c", _CORPUS + _FIT], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", _CORPUS + _FITS[name]], env=environment, check=True)
 
-    def timeraw_fit(self) -> tuple[str, str]:
-        return self._code()
+    def timeraw_fit(self, name: str) -> tuple[str, str]:
+        return self._code(name)

@@ -1,4 +1,4 @@
-"""Compare fastseq with its peers: ``python asv_benchmarks/compare [--quick] [--glove DIR] [--readme]``."""
+"""Compare fastseq with its peers: ``python asv_benchmarks/compare [--quick] [--group GROUP] [--readme]``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 PLACE = Path(__file__).resolve().parent
 sys.path[:] = [str(PLACE.parent), *(entry for entry in sys.path if entry and Path(entry).resolve() != PLACE)]
 
-from compare import rows, table  # noqa: E402
+from compare import rows, table, tasks, word2vec  # noqa: E402
 from compare.measure import TaskError, run_task  # noqa: E402
 
 ROOT = PLACE.parent.parent
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a slice of the text, less than 2 minutes; writes nothing unless -o or --readme is given",
+        help="a slice of the text, about 3 minutes; writes nothing unless -o or --readme is given",
     )
     parser.add_argument(
         "--data",
@@ -49,6 +49,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with a built `cooccur` of Stanford's GloVe (default: FASTSEQ_GLOVE)",
     )
+    for name, (program, label) in word2vec.PROGRAMS.items():
+        parser.add_argument(
+            f"--{name}",
+            default=os.environ.get(f"FASTSEQ_{name.upper()}"),
+            metavar="DIR",
+            help=f"folder with a built `{program}` of {label.split()[0]} (default: FASTSEQ_{name.upper()})",
+        )
+    parser.add_argument(
+        "--group",
+        choices=[*tasks.GROUPS, "all"],
+        default="all",
+        help="measure one group of rows; what is written keeps the other one from the last run (default: all)",
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="of each training of word2vec (default: 1)")
     parser.add_argument(
         "--rounds",
         type=int,
@@ -57,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=len(_cores()), help="of both sides (default: all cores)")
     parser.add_argument("--dim", type=int, default=100, help="of the vectors (default: 100)")
-    parser.add_argument("--only", nargs="+", default=None, metavar="ROW", choices=sorted(_names()),
-                        help=f"only some of: {', '.join(_names())}")  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=None, metavar="ROW", choices=sorted(tasks.NAMES),
+                        help=f"only some of: {', '.join(tasks.NAMES)}")  # fmt: skip
     parser.add_argument("--machine", default=None, help="how to name the processor in the table")
     parser.add_argument("--date", default=None, help="of the run (default: today)")
     parser.add_argument("-o", "--output", default=None, metavar="NAME",
@@ -67,10 +81,6 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"also put the table between {table.BEGIN} and {table.END} of FILE "
                         "(default: README.md of the checkout)")  # fmt: skip
     return parser
-
-
-def _names() -> list[str]:
-    return [*rows.ROWS, *rows.FACTS, *rows.TABLES]
 
 
 def _cores() -> list[int]:
@@ -135,56 +145,82 @@ def corpus_for(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 def _task(name: str, request: str, answer: str) -> int:
     settings = json.loads(Path(request).read_text())
-    Path(answer).write_text(json.dumps(rows.TASKS[name](settings)))
+    Path(answer).write_text(json.dumps(tasks.TASKS[name](settings)))
     return 0
 
 
-def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the rows, each in a process of its own; return everything as plain values."""
-    glove = arguments.glove
-    if glove and not os.access(os.path.join(glove, "cooccur"), os.X_OK):
-        raise SystemExit(f"{glove} holds no program `cooccur`; build Stanford's GloVe there or leave --glove out")
-    records: list[Mapping[str, Any]] = []
-    facts: list[Mapping[str, Any]] = []
-    svd: list[Mapping[str, Any]] = []
-    failed: list[str] = []
+def _program(arguments: argparse.Namespace, option: str, program: str) -> str | None:
+    """Return the folder of a peer that was built elsewhere."""
+    folder = getattr(arguments, option)
+    if not folder:
+        return None
+    if not os.access(os.path.join(folder, program), os.X_OK):
+        raise SystemExit(f"{folder} holds no program `{program}`; build it there or leave --{option} out")
+    return os.path.abspath(folder)
+
+
+def compare(arguments: argparse.Namespace, names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """Run the tasks named for each group, each in a process of its own; return everything as plain values, by group."""
+    programs = {"glove": "cooccur", **{name: program for name, (program, _) in word2vec.PROGRAMS.items()}}
+    given = {option: _program(arguments, option, program) for option, program in programs.items()}
+    groups: dict[str, dict[str, Any]] = {}
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fastseq-compare-") as scratch:
         text = corpus_for(arguments, Path(scratch))
         settings = {
             **text,
-            "glove": glove and os.path.abspath(glove),
+            **given,
             "threads": arguments.threads,
             "rounds": arguments.rounds,
+            "seeds": arguments.seeds,
             "dim": min(arguments.dim, 50) if arguments.quick else arguments.dim,
+            "wide": 48 if arguments.quick else 300,
+            "epochs": 1 if arguments.quick else 5,
             "min_count": 5,
             "quick": arguments.quick,
         }
-        for name in arguments.only or _names():
-            print(f"[{time.perf_counter() - begin:5.0f} s] {name} ...", file=sys.stderr, flush=True)
-            try:
-                found = run_task(name, settings)
-            except TaskError as error:
-                failed.append(str(error))
-                print(f"  FAILED: {error}", file=sys.stderr, flush=True)
-                continue
-            target = records if name in rows.ROWS else facts if name in rows.FACTS else svd
-            target.extend(found)
-            if name in rows.ROWS:
-                print(table.markdown_rows(found).split("\n", 2)[2], file=sys.stderr, flush=True)
-    return {
-        "date": arguments.date or datetime.date.today().isoformat(),
-        "machine": machine(arguments.machine),
-        "versions": rows.versions(),
-        "threads": arguments.threads,
-        "rounds": arguments.rounds,
-        "corpus": text["about"],
-        "seconds": round(time.perf_counter() - begin, 1),
-        "records": [{**record, "ratio": table.ratio(record)} for record in records],
-        "facts": facts,
-        "svd": svd,
-        "failed": failed,
-    }
+        for group, chosen in names.items():
+            if group == "word2vec":
+                settings["lines"] = os.path.join(scratch, "lines.txt")
+                word2vec.cut_lines(text["corpus"], settings["lines"])
+            start = time.perf_counter()
+            found: list[dict[str, Any]] = []
+            failed: list[str] = []
+            for name in chosen:
+                print(f"[{time.perf_counter() - begin:5.0f} s] {name} ...", file=sys.stderr, flush=True)
+                try:
+                    answers = run_task(name, settings)
+                except TaskError as error:
+                    failed.append(str(error))
+                    print(f"  FAILED: {error}", file=sys.stderr, flush=True)
+                    continue
+                found += answers
+                if records := tasks.sort(answers)["records"]:
+                    print(table.markdown_rows(records).split("\n", 2)[2], file=sys.stderr, flush=True)
+            kinds = tasks.sort(found)
+            kinds["records"] = [{**record, "ratio": table.ratio(record)} for record in kinds["records"]]
+            groups[group] = {
+                "group": group,
+                "date": arguments.date or datetime.date.today().isoformat(),
+                "machine": machine(arguments.machine),
+                "versions": rows.versions(),
+                **{name: settings[name] for name in ("threads", "rounds", "seeds", "dim", "epochs")},
+                "corpus": text["about"],
+                "seconds": round(time.perf_counter() - start, 1),
+                **kinds,
+                "failed": failed,
+            }
+    return groups
+
+
+def kept(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the groups of the last run that wrote ``path``; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    results = json.loads(path.read_text(encoding="utf-8"))
+    # Before there were groups, a file held the one that there was.
+    groups: dict[str, dict[str, Any]] = results.get("groups", {"counting": {**results, "group": "counting"}})
+    return groups
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,29 +234,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.rounds = 2 if arguments.quick else 3
     if not 1 <= arguments.threads <= len(_cores()):
         parser.error(f"--threads is {arguments.threads}, expected 1 to {len(_cores())}")
-    if arguments.rounds < 1 or arguments.dim < 1:
-        parser.error("--rounds and --dim must be at least 1")
+    if arguments.rounds < 1 or arguments.dim < 1 or arguments.seeds < 1:
+        parser.error("--rounds, --dim and --seeds must be at least 1")
+    if arguments.quick:
+        arguments.seeds = 1
+    only = arguments.only or tasks.NAMES
+    names = {
+        group: [name for name in members if name in only]
+        for group, members in tasks.GROUPS.items()
+        if arguments.group in (group, "all")
+    }
+    names = {group: chosen for group, chosen in names.items() if chosen}
+    if not names:
+        parser.error(f"--only names nothing of the group {arguments.group}")
     if arguments.readme:
         # Before minutes of measuring, not after.
         table.replace_between(Path(arguments.readme).read_text(encoding="utf-8"), "")
-    results = compare(arguments)
-    text = table.markdown(results)
-    print(text)
+    results = compare(arguments, names)
+    print(table.markdown_groups(results))
     whole = not arguments.quick and arguments.only is None
-    output = arguments.output or (str(PLACE.parent / "peers") if whole else None)
+    default = str(PLACE.parent / "peers")
+    output = arguments.output or (default if whole else None)
+    groups: dict[str, dict[str, Any]] = results
+    if arguments.group != "all":
+        merged = {**kept(Path(f"{output or default}.json")), **results}
+        groups = {group: merged[group] for group in tasks.GROUPS if group in merged}
     if output:
-        Path(f"{output}.md").write_text(text, encoding="utf-8")
-        Path(f"{output}.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(f"{output}.md").write_text(table.markdown_groups(groups), encoding="utf-8")
+        text = json.dumps({"groups": groups}, indent=1, ensure_ascii=False)
+        Path(f"{output}.json").write_text(text + "\n", encoding="utf-8")
         print(f"wrote {output}.md and {output}.json", file=sys.stderr)
     if arguments.readme:
         readme = Path(arguments.readme)
-        short = table.markdown(results, notes=False)
+        short = table.markdown_groups(groups, notes=False)
         readme.write_text(table.replace_between(readme.read_text(encoding="utf-8"), short), encoding="utf-8")
         print(f"wrote {readme}", file=sys.stderr)
-    problems = [f"{r['what']}: {r['problem']}" for r in results["records"] if r["problem"]] + results["failed"]
+    problems: list[str] = []
+    for group in results.values():
+        problems += [f"{r['what']}: {r['problem']}" for r in group["records"] if r["problem"]] + group["failed"]
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
-    return 1 if problems or not (results["records"] or results["facts"] or results["svd"]) else 0
+    found = any(group[kind] for group in results.values() for kind in tasks.KINDS.values())
+    return 1 if problems or not found else 0
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def run_task(name: str, settings: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> Any:
-    """Run the task ``name`` of `compare.rows` in a fresh Python process; return what it returned.
+    """Run the task ``name`` of `compare.tasks` in a fresh Python process; return what it returned.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The other side: what a good user of NumPy, SciPy, scikit-learn and GloVe's ``cooccur`` would write.
+"""The other side: what a good user of NumPy, SciPy, scikit-learn, gensim and the C programs would write.
 
 Nothing here uses fastseq.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,74 @@ def exact_svd(matrix: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
     u, s, _ = svds(matrix, k=k, tol=1e-6, v0=start)
     order = np.argsort(-s)
     return u[:, order], s[order]
+
+
+# --- word2vec -------------------------------------------------------------------------------------------------------
+
+
+class Lines:
+    """The lines of a file as lists of words, as often as they are asked for."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[list[str]]:
+        with open(self.path, encoding="utf-8") as file:
+            for line in file:
+                yield line.split()
+
+
+def gensim_word2vec(
+    path: str, *, skip_gram: bool, dim: int, epochs: int, rate: float, min_count: int, threads: int, seed: int,
+    iterable: bool = False,
+) -> tuple[Any, dict[str, float]]:  # fmt: skip
+    """Train gensim's Word2Vec on a file (``corpus_file``, its fastest way) or on an iterable over its lines.
+
+    Returned are the model, and the seconds of both parts and the tokens that it went through.
+    """
+    from gensim.models import Word2Vec
+
+    model = Word2Vec(
+        vector_size=dim, window=5, min_count=min_count, workers=threads, sg=int(skip_gram), hs=0, negative=5,
+        cbow_mean=1, alpha=rate, min_alpha=1e-4, sample=1e-4, epochs=epochs, seed=seed + 1,
+    )  # fmt: skip
+    source: dict[str, Any] = {"corpus_iterable": Lines(path)} if iterable else {"corpus_file": path}
+    begin = time.perf_counter()
+    model.build_vocab(**source)
+    middle = time.perf_counter()
+    # What the constructor does when it is given the text.
+    _, seen = model.train(
+        **source, total_examples=model.corpus_count, total_words=model.corpus_total_words, epochs=epochs
+    )
+    end = time.perf_counter()
+    return model, {"scan": middle - begin, "train": end - middle, "seen": seen}
+
+
+def c_word2vec(
+    program: str, corpus: str, folder: Path, *, dim: int, epochs: int, rate: float, min_count: int, threads: int
+) -> tuple[Path, dict[str, float | None]]:
+    """Run word2vec.c or a program with its options (pWord2Vec) for skip-gram; return its vectors' file and the seconds.
+
+    ``train`` is from its first to its last report of progress, None where there are fewer than two.
+    """
+    # Its buffers for names hold 100 characters.
+    (folder / "text").symlink_to(os.path.abspath(corpus))
+    command = [
+        os.path.abspath(program), "-train", "text", "-output", "vectors.bin", "-size", str(dim), "-window", "5",
+        "-negative", "5", "-sample", "1e-4", "-iter", str(epochs), "-min-count", str(min_count), "-alpha", str(rate),
+        "-threads", str(threads), "-binary", "1", "-debug", "2",
+    ]  # fmt: skip
+    if os.path.basename(program) == "word2vec":
+        command += ["-cbow", "0", "-hs", "0"]
+    reports = []
+    begin = time.perf_counter()
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):
+            if b"Alpha" in chunk:
+                reports.append(time.perf_counter())
+    seconds = time.perf_counter() - begin
+    if process.returncode != 0:
+        raise RuntimeError(f"{program} ended with status {process.returncode}")
+    train = reports[-1] - reports[0] if len(reports) > 1 else None
+    return folder / "vectors.bin", {"seconds": seconds, "train": train}

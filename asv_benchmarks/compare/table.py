@@ -65,19 +65,67 @@ def markdown_svd(table: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def markdown_runs(runs: Iterable[Mapping[str, Any]], heading: str) -> str:
+    """Return the table of trainings."""
+
+    def part(value: float | None, scale: float, text: str) -> str:
+        return "" if value is None else text.format(scale * value)
+
+    lines = [
+        f"| {heading} | M words/s | training alone | analogies | WS-353 | peak memory | seeds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for run in runs:
+        lines.append(
+            f"| {run['run']} | {part(run['speed'], 1, '{:.3g}')} | {part(run['training'], 1, '{:.3g}')} "
+            f"| {part(run['accuracy'], 100, '{:.1f} %')} | {part(run['spearman'], 1, '{:.3f}')} "
+            f"| {part(run['peak'], 1e-6, '{:,.0f} MB')} | {run['seeds']} |"
+        )
+    return "\n".join(lines)
+
+
+# How the rows of each group were measured, after the machine and the versions.
+HOW = {
+    "counting": "Both sides of a row ran in turn (A B A B ...) after a warm-up, with equal numbers of threads; times "
+    "are the least of {rounds} rounds (fewer for runs of minutes, more for those of milliseconds).",
+    "word2vec": "Dim {dim}, window 5, 5 negatives, sample 1e-4, {epochs}, words that occur 5 times or more, learning "
+    "rate 0.025 for skip-gram and 0.05 for CBOW unless a row says otherwise; both sides read one file with lines of at "
+    "most 1,000 words, with equal numbers of threads, each training in a process of its own, in turn; kernels are "
+    "compiled before the clock starts. Words are the tokens of the vocabulary, times epochs; the time includes reading "
+    "the text and making the vocabulary except where it says training alone. {seeds}.",
+}
+
+
+def _how(results: Mapping[str, Any]) -> str:
+    seeds, epochs = results.get("seeds", 1), results.get("epochs", 1)
+    return HOW[results.get("group", "counting")].format(
+        rounds=results["rounds"], dim=results.get("dim"), epochs=f"{epochs} epoch{'s' * (epochs > 1)}",
+        seeds="One seed" if seeds == 1 else f"Speed is the best and quality the mean of {seeds} seeds, where a row "
+        "does not say otherwise",
+    )  # fmt: skip
+
+
+def _option(results: Mapping[str, Any]) -> str:
+    return f" --group {results['group']}" if "group" in results else ""
+
+
+def markdown_groups(groups: Mapping[str, Mapping[str, Any]], notes: bool = True) -> str:
+    """Return all groups of rows, each as `markdown` shows it; they may be of different runs."""
+    return "\n".join(markdown(results, notes) for results in groups.values())
+
+
 def markdown(results: Mapping[str, Any], notes: bool = True) -> str:
     """Return all of a run as Markdown, with or without the notes on single rows."""
     machine = results["machine"]
     losing = [record for record in results["records"] if loses(record)]
     parts = [
-        f"Measured on {results['date']} by `python asv_benchmarks/compare` in one run: {machine['processor']}, "
+        f"Measured on {results['date']} by `python asv_benchmarks/compare{_option(results)}` in one run: "
+        f"{machine['processor']}, "
         f"{results['threads']} of {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
         f"Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + f". Text: {results['corpus']}. Both sides of a row ran in turn (A B A B ...) after a warm-up, with equal "
-        f"numbers of threads; times are the least of {results['rounds']} rounds (fewer "
-        f"for runs of minutes, more for those of milliseconds). A ratio above 1 says how many times "
-        "better fastseq is; a ratio in bold is a case that it loses.",
+        + f". Text: {results['corpus']}. {_how(results)} A ratio above 1 says how many times better fastseq is; a "
+        "ratio in bold is a case that it loses.",
     ]
     if results["records"]:
         parts.append(markdown_rows(results["records"]))
@@ -88,6 +136,13 @@ def markdown(results: Mapping[str, Any], notes: bool = True) -> str:
     told = [f"- {r['what']} ({r['name']}): {r['note']}" for r in results["records"] if r["note"]]
     if told and notes:
         parts.append("Notes:\n" + "\n".join(told))
+    runs = results.get("runs", [])
+    both = [run for run in runs if not run.get("alone")]
+    alone = [run for run in runs if run.get("alone")]
+    if both:
+        parts.append(markdown_runs(both, "text file to vectors"))
+    if alone:
+        parts.append(markdown_runs(alone, "fastseq alone: what exactness costs"))
     facts = [f"| {fact['fact']} | {fact['value']} |" for fact in results["facts"]]
     if facts:
         parts.append("\n".join(["| fastseq alone | |", "|---|---|", *facts]))
