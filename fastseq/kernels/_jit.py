@@ -106,6 +106,7 @@ def _compile(function: types.FunctionType, parallel: bool, fastmath: frozenset[s
         "error_model": "numpy",
         "fastmath": set(fastmath) if fastmath else False,
         "forceinline": inline,
+        "_nrt": not inline,
     }
     copy = _copy(function, tag)
     if os.environ.get(_CACHE_SWITCH, "1") != "0":
