@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import math
 import os
 import sys
 import time
@@ -383,12 +382,6 @@ def _check_same(params: dict[str, Any], given: dict[str, Any], path: str) -> Non
 
 def _save_word2vec(model: Any, arguments: argparse.Namespace) -> str:
     """Write what was asked for; return what was written."""
-    losses = model.history.get("loss")
-    if losses and not math.isfinite(losses[-1]):
-        raise ValueRangeError(
-            f"the training has diverged (loss {losses[-1]}), so nothing is written; use a smaller --learning-rate than "
-            f"{model._rate():g} or fewer words than --negative {model.negative}"
-        )
     model.vectors.save(arguments.output, dtype=arguments.dtype)
     said = _wrote(model.vectors, arguments.output)
     if arguments.context_vectors:

@@ -496,7 +496,8 @@ class TestWord2Vec:
 
     def test_a_training_that_diverges_says_so(self, capsys, text, tmp_path):
         arguments = ["train", "skipgram", text, "-o", tmp_path / "v.vec", "--quiet", "--learning-rate", "1e9"]
-        assert "smaller --learning-rate than 1e+09" in failure(capsys, *arguments)
+        assert "use a learning_rate below 1e+09" in failure(capsys, *arguments)
+        assert not (tmp_path / "v.vec").exists()
 
     @pytest.mark.parametrize("content", [b"", b"\n\n", b"word\n", b"a\nb\nc\nd\ne\nf\ng\n", b"\xff\xfe\x00\x01\n"])
     def test_text_that_cannot_be_used(self, capsys, tmp_path, content):

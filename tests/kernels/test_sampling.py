@@ -105,7 +105,7 @@ class TestTable:
         assert thresholds.tolist() == [1757084320, 3867595004, 0, 3808719994, 60579271, 0]
         assert aliases.tolist() == [1, 2, 2, 0, 0, 0]
         drawn = sample_negatives(thresholds, aliases, weights, [0, 1, 2, -1], 6, key=42)
-        assert drawn.tolist() == [[1, 3, 1, 2, 3, 1], [2, 0, 0, 3, 0, 0], [1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]]
+        assert drawn.tolist() == [[1, 3, 1, 2, 2, 1], [2, 0, 0, 3, 0, 0], [1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
 
     @pytest.mark.parametrize("power", [0.75, -0.75, 0.1, 3.0, -2.5])
     def test_powers(self, power, rng):
@@ -287,7 +287,7 @@ class TestSamples:
         # The frequent ids are the last ones.
         table = unigram_table(np.arange(2**20) ** 2.0, 1.0)
         drawn = sample_negatives(*table, np.full(50_000, 2**20 - 1), 4)
-        assert drawn.max() == 2**20 - 2
+        assert 2**20 - 100 < drawn.max() < 2**20 - 1
         assert drawn.mean() / 2**20 == pytest.approx(0.75, abs=0.005)
         assert 0 < (drawn < 2**17).mean() < 0.005
 
