@@ -11,7 +11,6 @@ from numba import njit
 
 __all__ = [
     "alias_draw",
-    "exp_float32",
     "log_float32",
     "mix64",
     "negative_draw",
@@ -75,7 +74,9 @@ def alias_draw(bits, thresholds, aliases):
     n = np.uint64(thresholds.shape[0])
     place = (bits >> _S32) * n + (((bits & _LOW_32) * n) >> _S32)
     slot = np.int64(place >> _S32)
-    return slot if np.uint64(place & _LOW_32) < np.uint64(thresholds[slot]) else np.int64(aliases[slot])
+    # Not a branch: which of the two it is cannot be foreseen, and a wrong guess costs more than the second load.
+    other = np.int64(np.uint64(place & _LOW_32) >= np.uint64(thresholds[slot]))
+    return slot + other * (np.int64(aliases[slot]) - slot)
 
 
 @njit(inline="always")
@@ -152,35 +153,3 @@ def log_float32(x):
     y = y * f + _LOG_9
     y = y * f * square + exponent * _LN2_LOW - _HALF * square
     return f + y + exponent * _LN2_HIGH
-
-
-# Cephes' expf: 2**n times a polynomial of the rest, which is between -ln(2) / 2 and ln(2) / 2.
-_LOG2_E = np.float32(1.44269504088896341)
-_EXP_1 = np.float32(1.9875691500e-4)
-_EXP_2 = np.float32(1.3981999507e-3)
-_EXP_3 = np.float32(8.3334519073e-3)
-_EXP_4 = np.float32(4.1665795894e-2)
-_EXP_5 = np.float32(1.6666665459e-1)
-_EXP_6 = np.float32(5.0000001201e-1)
-_EXP_LEAST = np.float32(-87.0)
-_EXP_MOST = np.float32(88.0)
-_EXPONENT_BIAS = np.int32(127)
-
-
-@njit(inline="always")
-def exp_float32(x):
-    """Return e**x for a float32, which is first brought into [-87, 88]. Loops over it vectorise."""
-    x = min(max(x, _EXP_LEAST), _EXP_MOST)
-    scaled = x * _LOG2_E
-    # Rounded to the nearest whole number: the cast cuts towards zero.
-    n = np.int32(scaled + (_HALF if scaled >= np.float32(0) else -_HALF))
-    whole = np.float32(n)
-    rest = x - whole * _LN2_HIGH - whole * _LN2_LOW
-    y = _EXP_1
-    y = y * rest + _EXP_2
-    y = y * rest + _EXP_3
-    y = y * rest + _EXP_4
-    y = y * rest + _EXP_5
-    y = y * rest + _EXP_6
-    y = y * rest * rest + rest + _ONE
-    return y * np.int32((n + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)

@@ -23,12 +23,16 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
+from ._vector_math import call, constant, exp_of_negative, muladd, suffix
+
 __all__ = [
     "BYTES",
     "lanes",
     "prefetch",
     "row_add",
     "row_add_product",
+    "row_lanes",
+    "row_put",
     "row_store",
     "row_zeros",
     "rows_accumulate",
@@ -37,6 +41,8 @@ __all__ = [
     "rows_update_apart",
     "tile_add_products",
     "tile_totals",
+    "tile_weigh",
+    "tile_weigh_and_count",
 ]
 
 
@@ -78,20 +84,11 @@ def _vector(dtype: Any) -> Any:
     return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[dtype.bitwidth], BYTES * 8 // dtype.bitwidth)
 
 
-def _suffix(vector: Any) -> str:
-    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
-
-
 def _splat(builder: Any, value: Any, vector: Any) -> Any:
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
     zeros = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, zeros)
-
-
-def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, count: Any, vector: Any) -> Any:
@@ -127,6 +124,16 @@ def _row_zeros(typing_context, array, n):
 
 
 @intrinsic
+def _row_lanes(typing_context, array):
+    _check(array)
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(types.int64), BYTES * 8 // array.dtype.bitwidth)
+
+    return types.int64(array), generate
+
+
+@intrinsic
 def _row_add_product(typing_context, row, factor, array, offset):
     _check(array)
 
@@ -140,8 +147,7 @@ def _row_add_product(typing_context, row, factor, array, offset):
             place = builder.add(start, ir.Constant(start.type, turn * vector.count))
             value = builder.load(_address(context, builder, array, data, place, width, vector))
             value.align = array.dtype.bitwidth // 8
-            # Fused where the processor can, else a product and a sum.
-            result.append(_call(builder, f"llvm.fmuladd.{_suffix(vector)}", vector, factors, value, total))
+            result.append(muladd(builder, factors, value, total))
         return context.make_tuple(builder, row, result)
 
     return row(row, array.dtype, array, types.int64), generate
@@ -175,10 +181,22 @@ def _row_store(typing_context, row, array, offset, count):
                 place = _address(context, builder, array, data, builder.add(start, skipped), here, vector)
                 mask = builder.icmp_signed("<", numbers, _splat(builder, left, steps))
                 align = ir.Constant(_INT32, array.dtype.bitwidth // 8)
-                _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), value, place, align, mask)
+                call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), value, place, align, mask)
         return context.get_dummy_value()
 
     return types.void(row, array, types.int64, types.int64), generate
+
+
+@intrinsic
+def _row_put(typing_context, row, array, offset):
+    def generate(context, builder, signature, arguments):
+        values, data, start = arguments
+        memory = _Memory(context, builder, array, data)
+        for turn, value in enumerate(cgutils.unpack_tuple(builder, values, row.count)):
+            memory.store(value, _plus(builder, start, turn * memory.vector.count))
+        return context.get_dummy_value()
+
+    return types.void(row, array, types.int64), generate
 
 
 class _Memory:
@@ -193,17 +211,17 @@ class _Memory:
         self.vector = _vector(array_type.dtype)
         self.align = array_type.dtype.bitwidth // 8
 
-    def _at(self, offset: Any) -> Any:
-        count = ir.Constant(offset.type, self.vector.count)
-        return _address(self.context, self.builder, self.array_type, self.array, offset, count, self.vector)
+    def _at(self, offset: Any, vector: Any) -> Any:
+        count = ir.Constant(offset.type, vector.count)
+        return _address(self.context, self.builder, self.array_type, self.array, offset, count, vector)
 
-    def load(self, offset: Any) -> Any:
-        value = self.builder.load(self._at(offset))
+    def load(self, offset: Any, vector: Any = None) -> Any:
+        value = self.builder.load(self._at(offset, vector or self.vector))
         value.align = self.align
         return value
 
     def store(self, value: Any, offset: Any) -> None:
-        self.builder.store(value, self._at(offset)).align = self.align
+        self.builder.store(value, self._at(offset, value.type)).align = self.align
 
     def scalar(self, index: Any) -> Any:
         """Return one element, not of a vector."""
@@ -225,10 +243,6 @@ def _plus(builder: Any, value: Any, number: int) -> Any:
     return builder.add(value, ir.Constant(value.type, number)) if number else value
 
 
-def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, f"llvm.fmuladd.{_suffix(c.type)}", c.type, a, b, c)
-
-
 @intrinsic(prefer_literal=True)
 def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
     rows = n.literal_value
@@ -245,7 +259,7 @@ def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
         x = rows_of(left, a_at, a_places, first_a, rows)
         y = rows_of(right, b_at, b_places, first_b, columns)
         old = cgutils.unpack_tuple(builder, sums, tile.count)
-        new = [_muladd(builder, x[t // columns], y[t % columns], old[t]) for t in range(tile.count)]
+        new = [muladd(builder, x[t // columns], y[t % columns], old[t]) for t in range(tile.count)]
         return context.make_tuple(builder, tile, new)
 
     return tile(tile, n, a, a_at, types.int64, b, b_at, types.int64, types.int64), generate
@@ -285,23 +299,72 @@ def _totals(builder: Any, vectors: list[Any]) -> Any:
     return _shuffle(builder, total, total, [block * (count // len(blocks)) for block in blocks])
 
 
+def _parts(builder: Any, tile: Any, vector: Any) -> Any:
+    """Yield which sums come next, how many, and a vector of them: of a power of two, zeros behind them."""
+    for begin in range(0, len(tile), vector.count):
+        part = tile[begin : begin + vector.count]
+        size = 1 << (len(part) - 1).bit_length()
+        yield begin, len(part), _totals(builder, part + [constant(vector, 0)] * (size - len(part)))
+
+
 @intrinsic
 def _tile_totals(typing_context, tile, array, offset):
     def generate(context, builder, signature, arguments):
         sums, data, place = arguments
         memory = _Memory(context, builder, array, data)
-        vectors = list(cgutils.unpack_tuple(builder, sums, tile.count))
-        for begin in range(0, tile.count, memory.vector.count):
-            part = vectors[begin : begin + memory.vector.count]
-            size = 1 << (len(part) - 1).bit_length()
-            zero = ir.Constant(memory.vector, [0.0] * memory.vector.count)
-            total = _totals(builder, part + [zero] * (size - len(part)))
-            target = _plus(builder, place, begin)
-            address = _address(context, builder, array, data, target, ir.Constant(target.type, size), total.type)
-            builder.store(total, address).align = memory.align
+        for begin, _, total in _parts(builder, cgutils.unpack_tuple(builder, sums, tile.count), memory.vector):
+            memory.store(total, _plus(builder, place, begin))
         return context.get_dummy_value()
 
     return types.void(tile, array, types.int64), generate
+
+
+def _weigher(tile: Any, scores: Any, targets: Any, products: Any = None, linear: Any = None) -> Any:
+    def generate(context, builder, signature, arguments):
+        sums, data, place, wanted, first, rate, *losses = arguments
+        memory, goals = _Memory(context, builder, scores, data), _Memory(context, builder, targets, wanted)
+        for begin, n, x in _parts(builder, cgutils.unpack_tuple(builder, sums, tile.count), memory.vector):
+            vector = x.type
+            zero, one = constant(vector, 0), constant(vector, 1)
+            goal = goals.load(_plus(builder, first, begin), vector)
+            size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
+            power = exp_of_negative(builder, builder.fneg(size))
+            below = builder.fadd(one, power)
+            sigmoid = builder.fdiv(builder.select(builder.fcmp_ordered(">=", x, zero), one, power), below)
+            weight = builder.fmul(_splat(builder, rate, vector), builder.fsub(goal, sigmoid))
+            counts = builder.fcmp_ordered(">=", goal, zero)
+            memory.store(builder.select(counts, weight, zero), _plus(builder, place, begin))
+            if losses:
+                # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)) where z is the score, or minus it where it is wanted.
+                here = ir.Constant(ir.VectorType(_BIT, vector.count), [turn < n for turn in range(vector.count)])
+                counts = builder.and_(counts, here)
+                z = builder.select(builder.fcmp_ordered(">", goal, zero), builder.fneg(x), x)
+                z = builder.select(builder.fcmp_ordered("<", z, zero), zero, z)
+                z = builder.select(counts, z, zero)
+                factors, parts = (_Memory(context, builder, kind, array) for kind, array in
+                                  zip((products, linear), losses))  # fmt: skip
+                at = ir.Constant(place.type, begin)
+                product = builder.fmul(factors.load(at, vector), builder.select(counts, below, one))
+                factors.store(product, at)
+                doubles = ir.VectorType(ir.DoubleType(), vector.count)
+                if isinstance(vector.element, ir.FloatType):
+                    z = builder.fpext(z, doubles)
+                parts.store(builder.fadd(parts.load(at, doubles), z), at)
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def _tile_weigh(typing_context, tile, scores, place, targets, first, rate):
+    signature = types.void(tile, scores, types.int64, targets, types.int64, scores.dtype)
+    return signature, _weigher(tile, scores, targets)
+
+
+@intrinsic
+def _tile_weigh_and_count(typing_context, tile, scores, place, targets, first, rate, products, linear):
+    signature = types.void(tile, scores, types.int64, targets, types.int64, scores.dtype, products, linear)
+    return signature, _weigher(tile, scores, targets, products, linear)
 
 
 @intrinsic
@@ -333,8 +396,8 @@ def _updater(rows: Any, array: Any, deltas: Any) -> Any:
         pairs = zip(cgutils.unpack_tuple(builder, values, rows.count), cgutils.unpack_tuple(builder, sums, rows.count))
         for t, (row, total) in enumerate(pairs):
             factor = scale.splat(_plus(builder, first, t))
-            changed = _muladd(builder, factor, row, changed)
-            result.append(_muladd(builder, factor, x, total))
+            changed = muladd(builder, factor, row, changed)
+            result.append(muladd(builder, factor, x, total))
         target.store(changed, place)
         return context.make_tuple(builder, rows, result)
 
@@ -373,7 +436,7 @@ def _prefetch(typing_context, array, offset):
         address = builder.bitcast(builder.gep(struct.data, [arguments[1]]), ir.IntType(8).as_pointer())
         # To be written as well (1), to all caches (3), data and not instructions (1).
         hints = [ir.Constant(_INT32, number) for number in (1, 3, 1)]
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), address, *hints)
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), address, *hints)
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
@@ -384,6 +447,8 @@ if config.DISABLE_JIT:
         prefetch,
         row_add,
         row_add_product,
+        row_lanes,
+        row_put,
         row_store,
         row_zeros,
         rows_accumulate,
@@ -392,15 +457,22 @@ if config.DISABLE_JIT:
         rows_update_apart,
         tile_add_products,
         tile_totals,
+        tile_weigh,
+        tile_weigh_and_count,
     )
 else:
     # row_zeros(array, n): n vectors of zeros of the array's dtype, as a row or as a tile; n is a constant.
     row_zeros = _row_zeros
+    # row_lanes(array): how many of the array's numbers a vector holds: a constant, so that loops by it unroll.
+    row_lanes = _row_lanes
     # row_add_product(row, factor, array, offset): row + factor * array[offset:offset + length of the row].
     row_add_product = _row_add_product
     # row_add(row, other): their sum.
     row_add = _row_add
-    # row_store(row, array, offset, count): array[offset:offset + count] = row[:count].
+    # row_put(row, array, offset): array[offset:offset + length of the row] = row.
+    row_put = _row_put
+    # row_store(row, array, offset, count): array[offset:offset + count] = row[:count], by masks: row_put takes a third
+    # of the time where the whole row is wanted.
     row_store = _row_store
     # tile_add_products(tile, n, a, a_at, i, b, b_at, j, d): add to each of the tile's n x m sums the product of the
     # vectors at a[a_at[i + p] + d] and b[b_at[j + q] + d]; n is a constant.
@@ -408,6 +480,13 @@ else:
     # tile_totals(tile, array, offset): array[offset + t] = sum of the lanes of vector t. What lies behind them, up to
     # the next power of two, is overwritten.
     tile_totals = _tile_totals
+    # tile_weigh(tile, scores, place, targets, first, rate): the same with rate * (target - sigmoid(sum)) for each sum,
+    # or 0 where its target, at targets[first + t], is below 0. Sigmoids in memory would wait for it: a load of what was
+    # stored in pieces waits until all stores before it have left for the caches.
+    tile_weigh = _tile_weigh
+    # tile_weigh_and_count(..., products, linear): and the loss. products[t] is multiplied by 1 + exp(-|sum|), and
+    # linear[t], float64, grows by the rest of it. Both hold as many numbers as a vector or a tile.
+    tile_weigh_and_count = _tile_weigh_and_count
     # rows_load(like, array, at, j, d): the vectors at array[at[j + q] + d], as many as `like` has.
     rows_load = _rows_load
     # rows_update(rows, sums, array, offset, factors, first): with x the vector at array[offset], add to it

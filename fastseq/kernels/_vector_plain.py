@@ -10,6 +10,8 @@ __all__ = [
     "prefetch",
     "row_add",
     "row_add_product",
+    "row_lanes",
+    "row_put",
     "row_store",
     "row_zeros",
     "rows_accumulate",
@@ -18,6 +20,8 @@ __all__ = [
     "rows_update_apart",
     "tile_add_products",
     "tile_totals",
+    "tile_weigh",
+    "tile_weigh_and_count",
 ]
 
 
@@ -31,12 +35,19 @@ def row_zeros(array: np.ndarray, n: int) -> np.ndarray:
     return np.zeros((n, _lanes(array)), array.dtype)
 
 
+row_lanes = _lanes
+
+
 def row_add_product(row: np.ndarray, factor: Any, array: np.ndarray, offset: int) -> np.ndarray:
     return row + factor * array[offset:offset + row.size].reshape(row.shape)
 
 
 def row_add(row: np.ndarray, other: np.ndarray) -> np.ndarray:
     return row + other
+
+
+def row_put(row: np.ndarray, array: np.ndarray, offset: int) -> None:
+    array[offset:offset + row.size] = row.reshape(-1)
 
 
 def row_store(row: np.ndarray, array: np.ndarray, offset: int, count: int) -> None:
@@ -55,6 +66,33 @@ def tile_add_products(
 
 def tile_totals(tile: np.ndarray, array: np.ndarray, offset: int) -> None:
     array[offset:offset + len(tile)] = tile.sum(axis=1)
+
+
+def tile_weigh(
+    tile: np.ndarray, scores: np.ndarray, place: int, targets: np.ndarray, first: int, rate: Any
+) -> None:
+    n = len(tile)
+    score, target = tile.sum(axis=1), targets[first:first + n]
+    # 1 / (1 + exp(-x)) without an exponential that could overflow.
+    weights = rate * (target - (1 + np.tanh(score / 2)) / 2)
+    scores[place:place + n] = np.where(target < 0, 0, weights)
+
+
+def tile_weigh_and_count(
+    tile: np.ndarray,
+    scores: np.ndarray,
+    place: int,
+    targets: np.ndarray,
+    first: int,
+    rate: Any,
+    products: np.ndarray,
+    linear: np.ndarray,
+) -> None:
+    tile_weigh(tile, scores, place, targets, first, rate)
+    n = len(tile)
+    score, target = tile.sum(axis=1), targets[first:first + n]
+    products[:n] *= np.where(target < 0, 1, 1 + np.exp(-abs(score)))
+    linear[:n] += np.where(target < 0, 0, np.maximum(np.where(target > 0, -score, score), 0))
 
 
 def rows_load(like: np.ndarray, array: np.ndarray, at: Any, j: int, d: int) -> np.ndarray:

@@ -511,15 +511,16 @@ class TestRealText:
         gensim = pytest.importorskip("gensim")
         pairs = corpora / "similarity" / "ws353.txt"
         sentences = list(treebank)
-        scores = []
-        for seed in (1, 2):
+        mine, other = [], []
+        for seed in range(1, 7):
+            model = ours(dim=50, epochs=4, learning_rate=rate, sample=1e-3, random_state=seed).fit(treebank)
+            mine.append(model.vectors.evaluate_similarity(pairs).spearman)
+        for seed in range(1, 4):
             peer = gensim.models.Word2Vec(
                 sentences, vector_size=50, window=5, negative=5, sample=1e-3, min_count=1, sg=sg, alpha=rate, epochs=4,
                 workers=2, seed=seed,
             ).wv  # fmt: skip
             theirs = fs.WordVectors(peer.vectors, peer.index_to_key)
-            model = ours(dim=50, epochs=4, learning_rate=rate, sample=1e-3, random_state=seed).fit(treebank)
-            scores.append([v.evaluate_similarity(pairs).spearman for v in (model.vectors, theirs)])
-        mine, other = np.mean(scores, axis=0)
-        # Two seeds of a small text: their mean moves by 0.02.
-        assert mine > other - 0.04
+            other.append(theirs.evaluate_similarity(pairs).spearman)
+        # So small a text moves one seed's figure by 0.025, the mean of six by 0.01 and that of three by 0.015.
+        assert np.mean(mine) > np.mean(other) - 0.04

@@ -20,33 +20,36 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
 
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import FMA, jit, parallel_jit
-from .._scalar import exp_float32, log_float32, negative_draw, stream_bits, stream_of
+from .._jit import jit, parallel_jit
+from .._scalar import negative_draw, stream_bits, stream_of
 from .._vector import (
-    lanes,
     prefetch,
     row_add,
     row_add_product,
-    row_store,
+    row_lanes,
+    row_put,
     row_zeros,
     rows_accumulate,
     rows_load,
     rows_update,
     rows_update_apart,
     tile_add_products,
-    tile_totals,
+    tile_weigh,
+    tile_weigh_and_count,
 )
 from .._word2vec import CBOW, DIVIDED, KEEP_DRAW, MEAN, PAIRS, SHARDS, TREE, WINDOW_DRAW, shard_tokens
 
-# Numbers that the loops over scores handle at once; the buffers have room for a whole one beyond their end.
+# Elements of a row between two prefetches: a line of 64 bytes of float32.
 _STEP = 16
 _S40 = np.uint64(40)
 _TO_UNIT = np.float32(2.0**-24)
-_NEVER = -1e9
+# Factors of at most 2 that a float32 holds the product of.
+_FACTORS = 100
 # Two contexts x eight samples are sixteen sums, eight of them fit the registers of a processor without AVX-512.
 _MOST_IN_GROUP = 8
 # Tokens that one thread trains on before it takes the next part: long enough that looking for the contexts beyond a
@@ -58,7 +61,6 @@ _PART = 8192
 def _score(
     tile_2,   # IN  tile of 2 x m vectors of zeros
     tile_1,   # IN  tile of 1 x m vectors of zeros
-    lane,     # IN  int64, numbers in a vector
     inputs,   # IN  float (v * stride,)
     in_at,    # IN  int64 (c,) where the rows of the contexts begin
     first_in,  # IN  int64
@@ -67,71 +69,65 @@ def _score(
     out_at,   # IN  int64 (m,) where the rows of the samples begin
     first,    # IN  int64, the group's first sample
     stride,   # IN  int64
-    scores,   # OUT float (c * m,)
+    scores,   # OUT float (c * m,) rate times what the sigmoids of the scores are short of the targets
     place,    # IN  int64
+    targets,  # IN  float, see _learn
+    goal,     # IN  int64, where the group's targets begin
+    rate,     # IN  float
+    with_loss,  # IN  bool
+    products,  # INOUT float
+    linear,   # INOUT float64
+    tally,    # INOUT int64 (3,)
 ):
     m = len(tile_1)
+    lane = row_lanes(outputs)
     c = 0
     while c + 2 <= n_in:
         tile = tile_2
         for d in range(0, stride, lane):
             tile = tile_add_products(tile, 2, inputs, in_at, first_in + c, outputs, out_at, first, d)
-        tile_totals(tile, scores, place + c * m)
+        if with_loss:
+            _count(tally, products, linear, _FACTORS)
+            tile_weigh_and_count(tile, scores, place + c * m, targets, goal, rate, products, linear)
+        else:
+            tile_weigh(tile, scores, place + c * m, targets, goal, rate)
         c += 2
     if c < n_in:
         tile = tile_1
         for d in range(0, stride, lane):
             tile = tile_add_products(tile, 1, inputs, in_at, first_in + c, outputs, out_at, first, d)
-        tile_totals(tile, scores, place + c * m)
+        if with_loss:
+            _count(tally, products, linear, _FACTORS)
+            tile_weigh_and_count(tile, scores, place + c * m, targets, goal, rate, products, linear)
+        else:
+            tile_weigh(tile, scores, place + c * m, targets, goal, rate)
 
 
-@jit(fastmath=FMA, inline=True)
-def _weigh(
-    scores,  # INOUT float (n,) scores; then minus rate times their sigmoids
-    n,       # IN  int64
-    rate,    # IN  float
+@jit(inline=True)
+def _count(
+    tally,     # INOUT int64 (3,) the last number: how often products were multiplied since they were ones
+    products,  # INOUT float (n,) of 1 + exp(-|score|), which are not above 2
+    linear,    # INOUT float64 (n,) the rest of the loss
+    times,     # IN  int64, how often they may be multiplied
 ):
-    values = scores[: -(-n // _STEP) * _STEP]
-    if scores.itemsize == 4:
-        for t in range(values.shape[0]):
-            values[t] = -rate / (np.float32(1) + exp_float32(-np.float32(values[t])))
-    else:
-        for t in range(values.shape[0]):
-            values[t] = -rate / (1.0 + math.exp(-values[t]))
-
-
-@jit(fastmath=FMA, inline=True)
-def _softplus(
-    values,  # INOUT float (n,) z; then log(1 + exp(z))
-    n,       # IN  int64
-):
-    part = values[: -(-n // _STEP) * _STEP]
-    if values.itemsize == 4:
-        for t in range(part.shape[0]):
-            z = np.float32(part[t])
-            part[t] = max(z, np.float32(0)) + log_float32(np.float32(1) + exp_float32(-abs(z)))
-    else:
-        for t in range(part.shape[0]):
-            z = part[t]
-            part[t] = max(z, 0.0) + math.log1p(math.exp(-abs(z)))
-    total = 0.0
-    for t in range(n):
-        total += values[t]
-    return total
+    if tally[2] >= times:
+        for t in range(products.shape[0]):
+            linear[t] += math.log(np.float64(products[t]))
+            products[t] = 1
+        tally[2] = 0
+    tally[2] += 1
 
 
 @jit(inline=True)
 def _learn(
     tile_2,    # IN  tile of 2 x m vectors of zeros
     tile_1,    # IN  tile of 1 x m vectors of zeros
-    lane,      # IN  int64
     inputs,    # INOUT float (v * stride,)
     in_at,     # IN  int64 (c,)
     first_in,  # IN  int64, the first of the rows of inputs
     n_in,      # IN  int64, how many
     outputs,   # INOUT float (w * stride,)
     out_at,    # INOUT int64 (s + m,) room for a whole group beyond the end
-    positive,  # IN  uint8 (s,) 1 where the sample is to be predicted
     n_out,     # IN  int64
     stride,    # IN  int64
     rate,      # IN  float
@@ -140,42 +136,22 @@ def _learn(
     changes,   # INOUT float ((s + m) * stride,) scratch for more than one group
     spread,    # IN  int64 (s + m,) where the rows of changes begin
     scores,    # OUT float, scratch
-    losses,    # OUT float, scratch; empty: compute no loss
+    targets,   # IN  float (g * 2 m,) for each group twice: 1 where the sample is wanted, else 0, -1 beyond the last
+    with_loss,  # IN  bool
+    products,  # INOUT float, the loss
+    linear,    # INOUT float64, the rest of it
+    tally,     # INOUT int64 (3,)
 ):
     m = len(tile_1)
+    lane = row_lanes(outputs)
     n_groups = -(-n_out // m)
     for q in range(n_out, n_groups * m):
         out_at[q] = out_at[0]
     for group in range(n_groups):
         _score(
-            tile_2, tile_1, lane, inputs, in_at, first_in, n_in, outputs, out_at, group * m, stride, scores,
-            group * n_in * m,
+            tile_2, tile_1, inputs, in_at, first_in, n_in, outputs, out_at, group * m, stride, scores,
+            group * n_in * m, targets, group * 2 * m, rate, with_loss, products, linear, tally,
         )  # fmt: skip
-    n = n_groups * n_in * m
-    loss = 0.0
-    if losses.shape[0]:
-        for t in range(n):
-            losses[t] = scores[t]
-        for group in range(n_groups):
-            for q in range(m):
-                place = group * n_in * m + q
-                if group * m + q >= n_out:
-                    for c in range(n_in):
-                        losses[place + c * m] = _NEVER
-                elif positive[group * m + q]:
-                    for c in range(n_in):
-                        losses[place + c * m] = -losses[place + c * m]
-        loss = _softplus(losses, n)
-    _weigh(scores, n, rate)
-    for group in range(n_groups):
-        for q in range(m):
-            place = group * n_in * m + q
-            if group * m + q >= n_out:
-                for c in range(n_in):
-                    scores[place + c * m] = 0
-            elif positive[group * m + q]:
-                for c in range(n_in):
-                    scores[place + c * m] += rate
     for group in range(n_groups):
         for d in range(0, stride, lane):
             rows = rows_load(tile_1, outputs, out_at, group * m, d)
@@ -200,10 +176,9 @@ def _learn(
             for d in range(0, stride, lane):
                 row = rows_load(row_zeros(outputs, 1), outputs, out_at, q, d)
                 row = row_add(row, rows_load(row, changes, spread, q, d))
-                row_store(row, outputs, out_at[q] + d, lane)
+                row_put(row, outputs, out_at[q] + d)
         for d in range(0, n_groups * m * stride, lane):
-            row_store(row_zeros(outputs, 1), changes, d, lane)
-    return loss
+            row_put(row_zeros(outputs, 1), changes, d)
 
 
 @jit(inline=True)
@@ -307,6 +282,23 @@ def _draw(
             prefetch(outputs, other * stride + d)
 
 
+@jit(inline=True)
+def _aim(
+    targets,  # OUT float, see _learn
+    m,        # IN  int64, samples of a group
+    n_out,    # IN  int64
+    codes,    # IN  uint8 (p,) 0 where the sample is wanted; empty: the first one is
+    first,    # IN  int64
+):
+    for q in range(-(-n_out // m) * m):
+        target = -1.0
+        if q < n_out:
+            target = 1.0 if (codes[first + q] == 0 if codes.shape[0] else q == 0) else 0.0
+        place = q // m * 2 * m + q % m
+        targets[place] = target
+        targets[place + m] = target
+
+
 @jit
 def _make_buffers(
     like,       # IN  float array, for the dtype
@@ -317,7 +309,6 @@ def _make_buffers(
     most,       # IN  int64, the most samples
     m,          # IN  int64, samples of a group
     negative,   # IN  int64
-    with_loss,  # IN  bool
 ):
     """Return what `_train_part` works with. It is made outside of it, so that no reference is counted there: Numba does
     so by atomic operations, which wait for all stores before them, and a centre took 495 instead of 360 ns.
@@ -327,10 +318,13 @@ def _make_buffers(
     around = np.empty(2 * span, np.int64)
     in_at = np.empty(2 * span, np.int64)
     out_at = np.empty(most + m, np.int64)
-    positive = np.zeros(most + m, np.uint8)
-    positive[0] = 1
-    scores = np.zeros(2 * span * (most + m) + 2 * _STEP + 2 * m, like.dtype)
-    losses = np.zeros(scores.shape[0] if with_loss else 0, like.dtype)
+    # Room for a whole vector, or tile, beyond the end.
+    room = max(row_lanes(like), 2 * m)
+    scores = np.zeros(2 * span * (most + m) + room, like.dtype)
+    targets = np.zeros(2 * (most + m) + room, like.dtype)
+    _aim(targets, m, most, np.empty(0, np.uint8), 0)
+    products = np.ones(room, like.dtype)
+    linear = np.zeros(room, np.float64)
     hidden = np.zeros(stride if mode & CBOW else 0, like.dtype)
     hidden_at = np.zeros(1, np.int64)
     deltas = np.zeros((1 if mode & CBOW else 2 * span) * stride, like.dtype)
@@ -340,15 +334,14 @@ def _make_buffers(
         spread[q] = q * stride
     # Of two centres: the next one's samples are drawn, and their rows asked for, before this one learns.
     drawn = np.empty(2 * negative, np.int64)
-    return (words, places, around, in_at, out_at, positive, scores, losses, hidden, hidden_at, deltas, changes, spread,
-            drawn)  # fmt: skip
+    return (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
+            spread, drawn)  # fmt: skip
 
 
 @jit(inline=True)
 def _train_part(
     tile_2,      # IN  tile of 2 x m vectors of zeros
     tile_1,      # IN  tile of 1 x m vectors of zeros
-    lane,        # IN  int64
     mode,        # IN  int64, flags of _word2vec
     ids,         # IN  int32 (n,)
     offsets,     # IN  int64 (s + 1,)
@@ -374,6 +367,7 @@ def _train_part(
     rate_0,      # IN  float64, learning rate of token 0
     slope,       # IN  float64, what it changes by with each token
     most,        # IN  int64, the most samples of a centre
+    with_loss,   # IN  bool
     buffers,     # INOUT arrays of `_make_buffers`
     map_in,      # INOUT int32 (v,) or empty
     names_in,    # INOUT int32
@@ -382,15 +376,16 @@ def _train_part(
     names_out,   # INOUT int32
     local_out,   # INOUT float
     filled,      # INOUT int64 (2,)
-    tally,       # INOUT int64 (2,) tokens trained on, products with samples
+    tally,       # INOUT int64 (3,) tokens trained on, products with samples, see _count
 ):
     """Train on the tokens ``begin`` to ``end``, whatever sentences they belong to; return the loss."""
     m = len(tile_1)
+    lane = row_lanes(outputs)
     tree = mode & TREE
     cbow = mode & CBOW
     pairs = mode & PAIRS
-    (words, places, around, in_at, out_at, positive, scores, losses, hidden, hidden_at, deltas, changes, spread,
-     drawn) = buffers  # fmt: skip
+    (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
+     spread, drawn) = buffers  # fmt: skip
     # No reach is longer than the text.
     span = min(window, ids.shape[0])
     always_apart = cbow or frozen.shape[0] > 0 or most > m
@@ -399,7 +394,6 @@ def _train_part(
     out_table = local_out if local else outputs
     rows = hidden if cbow else in_table
     rows_at = hidden_at if cbow else in_at
-    total = 0.0
     here = begin
     while here < end:
         while offsets[sentence + 1] <= here:
@@ -436,7 +430,12 @@ def _train_part(
             n_in = 0
             for j in range(low, high):
                 if j != i:
-                    around[n_in] = words[j]
+                    other = np.int64(words[j])
+                    around[n_in] = other
+                    # Here and not in a loop of its own, whose wide loads would wait for these stores.
+                    in_at[n_in] = other * stride
+                    if local:
+                        in_at[n_in] = _place(other, map_in, names_in, filled, 0, inputs, local_in, stride)
                     n_in += 1
             if n_in == 0:
                 continue
@@ -449,18 +448,14 @@ def _train_part(
                     out_at[q] = nodes[at] * stride
                     if local:
                         out_at[q] = _place(nodes[at], map_out, names_out, filled, 1, outputs, local_out, stride)
-                    positive[q] = codes[at] == 0
                 if n_out == 0:
                     continue
+                _aim(targets, m, n_out, codes, roots[word])
             else:
                 n_out = negative + 1
                 out_at[0] = word * stride
                 if local:
                     out_at[0] = _place(word, map_out, names_out, filled, 1, outputs, local_out, stride)
-            for c in range(n_in):
-                in_at[c] = around[c] * stride
-                if local:
-                    in_at[c] = _place(around[c], map_in, names_in, filled, 0, inputs, local_in, stride)
             rounds = n_in if pairs else 1
             tally[0] += 1
             tally[1] += (rounds if cbow else n_in) * n_out
@@ -477,13 +472,13 @@ def _train_part(
                     share /= n_in
                 for d in range(0, stride, lane):
                     row = row_zeros(inputs, 1)
-                    row_store(row, deltas, d, lane)
+                    row_put(row, deltas, d)
                     for c in range(n_in):
                         row = row_add_product(row, share, in_table, in_at[c] + d)
-                    row_store(row, hidden, d, lane)
+                    row_put(row, hidden, d)
             elif apart:
                 for d in range(0, n_in * stride, lane):
-                    row_store(row_zeros(inputs, 1), deltas, d, lane)
+                    row_put(row_zeros(inputs, 1), deltas, d)
             n_rows = 1 if cbow or pairs else n_in
             for turn in range(rounds):
                 if not tree:
@@ -497,9 +492,9 @@ def _train_part(
                         out_at[1 + k] = other * stride
                         if local:
                             out_at[1 + k] = _place(other, map_out, names_out, filled, 1, outputs, local_out, stride)
-                total += _learn(
-                    tile_2, tile_1, lane, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, positive,
-                    n_out, stride, step, apart, deltas, changes, spread, scores, losses,
+                _learn(
+                    tile_2, tile_1, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, n_out,
+                    stride, step, apart, deltas, changes, spread, scores, targets, with_loss, products, linear, tally,
                 )  # fmt: skip
                 if apart:
                     for c in range(turn if pairs else 0, turn + 1 if pairs else n_in):
@@ -509,7 +504,11 @@ def _train_part(
                             for d in range(0, stride, lane):
                                 row = rows_load(row_zeros(inputs, 1), in_table, in_at, c, d)
                                 row = row_add_product(row, factor, deltas, own + d)
-                                row_store(row, in_table, in_at[c] + d, lane)
+                                row_put(row, in_table, in_at[c] + d)
+    _count(tally, products, linear, 0)
+    total = 0.0
+    for t in range(linear.shape[0]):
+        total += linear[t]
     return total
 
 
@@ -519,7 +518,6 @@ def _trainer(m):
     double = 2 * m
 
     def train(
-        lane,        # IN  int64, numbers in a vector
         mode,        # IN  int64, flags of _word2vec
         ids,         # IN  int32 (n,)
         offsets,     # IN  int64 (s + 1,)
@@ -546,17 +544,17 @@ def _trainer(m):
         slope,       # IN  float64
         most,        # IN  int64
         with_loss,   # IN  bool
-        tally,       # INOUT int64 (2,)
+        tally,       # INOUT int64 (3,)
     ):
         none = np.empty(0, np.int32)
         no_rows = np.empty(0, inputs.dtype)
         buffers = _make_buffers(
-            inputs, end - begin, mode, stride, min(window, ids.shape[0]), most, m, negative, with_loss
+            inputs, end - begin, mode, stride, min(window, ids.shape[0]), most, m, negative
         )
         return _train_part(
-            row_zeros(inputs, double), row_zeros(inputs, m), lane, mode, ids, offsets, sentence, begin, end, keep,
+            row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets, sentence, begin, end, keep,
             thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, stride, frozen, window, shrink,
-            negative, key, shift, rate_0, slope, most, buffers, none, none, no_rows, none, none, no_rows,
+            negative, key, shift, rate_0, slope, most, with_loss, buffers, none, none, no_rows, none, none, no_rows,
             np.zeros(2, np.int64), tally,
         )  # fmt: skip
 
@@ -570,7 +568,6 @@ def _shard_trainer(m):
     double = 2 * m
 
     def train_apart(
-        lane,        # IN  int64
         mode,        # IN  int64
         ids,         # IN  int32 (n,)
         offsets,     # IN  int64 (s + 1,)
@@ -603,7 +600,7 @@ def _shard_trainer(m):
         copies_in,   # INOUT float (h, r * stride)
         copies_out,  # INOUT float (h, q * stride)
         losses,      # OUT float64 (p,)
-        tallies,     # INOUT int64 (p, 2)
+        tallies,     # INOUT int64 (p, 3)
     ):
         n_shards = maps.shape[1]
         filled = np.zeros((n_shards, 2), np.int64)
@@ -617,14 +614,14 @@ def _shard_trainer(m):
                     filled[shard, which] = 0
                 if first < end:
                     buffers = _make_buffers(
-                        inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative, with_loss
+                        inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative
                     )
                     part = (first - begin) // size
                     losses[part] = _train_part(
-                        row_zeros(inputs, double), row_zeros(inputs, m), lane, mode, ids, offsets,
+                        row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets,
                         sentences[part], first, min(end, first + size), keep, thresholds, aliases, weights,
                         roots, nodes, codes, inputs, outputs, stride, frozen, window, shrink, negative, key, shift,
-                        rate_0, slope, most, buffers,
+                        rate_0, slope, most, with_loss, buffers,
                         maps[0, shard], names[0, shard], copies_in[shard], maps[1, shard], names[1, shard],
                         copies_out[shard], filled[shard], tallies[part],
                     )  # fmt: skip
@@ -765,11 +762,10 @@ def word2vec_train(
     parts = np.append(np.arange(begin, end, size), end)
     sentences = np.searchsorted(offsets, parts[:-1], side="right") - 1
     losses = np.zeros(len(parts) - 1)
-    tallies = np.zeros((len(parts) - 1, 2), np.int64)
+    tallies = np.zeros((len(parts) - 1, 3), np.int64)
     shift, rate_0 = np.uint64(first_item), rate - slope * begin
     tables = (keep, thresholds, aliases, weights, roots, nodes, codes, inputs.reshape(-1), outputs.reshape(-1))
     options = (stride, frozen, window, shrink, negative, key, shift, rate_0, slope, longest, with_loss)
-    lane = lanes(inputs.dtype)
     if deterministic:
         n_words = len(inputs)
         span = min(window, len(ids))
@@ -781,7 +777,7 @@ def word2vec_train(
         names = np.empty((2, n_shards, max(rows_in, rows_out)), np.int32)
         copies = [np.empty((n_shards, rows * stride), inputs.dtype) for rows in (rows_in, rows_out)]
         _shard_trainer(m)(
-            lane, mode, ids, offsets, begin, end, size, *tables, *options, maps, names, sentences, *copies, losses,
+            mode, ids, offsets, begin, end, size, *tables, *options, maps, names, sentences, *copies, losses,
             tallies,
         )  # fmt: skip
     else:
@@ -789,7 +785,7 @@ def word2vec_train(
 
         def work(part):
             losses[part] = train(
-                lane, mode, ids, offsets, sentences[part], parts[part], parts[part + 1], *tables, *options,
+                mode, ids, offsets, sentences[part], parts[part], parts[part + 1], *tables, *options,
                 tallies[part],
             )  # fmt: skip
 
@@ -800,7 +796,16 @@ def word2vec_train(
         else:
             # Python threads, since a part is long and lets the lock go: each takes the next part when it has done one,
             # and compiling is half the work that it is for a parallel loop of Numba.
-            with ThreadPoolExecutor(n_threads) as pool:
-                for _ in pool.map(work, range(len(losses))):
-                    pass
+            left = count()
+
+            def take_parts():
+                while (part := next(left)) < len(losses):
+                    work(part)
+
+            # This thread is one of them.
+            with ThreadPoolExecutor(n_threads - 1) as pool:
+                others = [pool.submit(take_parts) for _ in range(n_threads - 1)]
+                take_parts()
+                for done in others:
+                    done.result()
     return losses.sum(), tallies[:, 0].sum(), tallies[:, 1].sum()
