@@ -265,7 +265,7 @@ def test_a_peer_that_left_text_out_is_a_problem(load):
     assert word2vec._against("a", "p", ours, {**ours, "words": 6})[0]["problem"] == "NOT same 5 words, same 100 tokens"
 
 
-def test_a_run_of_one_group_keeps_the_other(load, monkeypatch, tmp_path, capsys):
+def test_a_run_of_one_group_keeps_the_others(load, monkeypatch, tmp_path, capsys):
     main, tasks = load("compare.__main__"), load("compare.tasks")
 
     def answers(name, settings):
@@ -285,7 +285,7 @@ def test_a_run_of_one_group_keeps_the_other(load, monkeypatch, tmp_path, capsys)
     assert ran == list(tasks.GROUPS["word2vec"])
     groups = json.loads((tmp_path / "peers.json").read_text())["groups"]
     assert {name: group["date"] for name, group in groups.items()} == {
-        "counting": "2000-01-01", "word2vec": "2000-01-02",
+        "counting": "2000-01-01", "word2vec": "2000-01-02", "recurrent": "2000-01-01",
     }  # fmt: skip
     text = readme.read_text()
     assert text.index("Measured on 2000-01-01") < text.index("Measured on 2000-01-02")

@@ -20,6 +20,15 @@ def _on_device(value: Any) -> Any:
     return to_device(value, "cuda") if isinstance(value, np.ndarray) else value
 
 
+def _after(name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments; of a backward pass with the cache of the forward pass instead of what that one takes."""
+    if not REGISTRY[name].after:
+        return arguments
+    before, n = REGISTRY[name].after
+    *_, cache = REGISTRY[before].public(*arguments[:n], train=True)
+    return (*arguments[n:], cache)
+
+
 class Kernels:
     """Each kernel through its contract, so checks at the boundary are part of the time."""
 
@@ -31,7 +40,8 @@ class Kernels:
         if name not in REGISTRY:
             raise NotImplementedError(f"this version has no kernel {name}")
         self.kernel = REGISTRY[name].public
-        self.arguments, self.options = WORKLOADS[name]()
+        arguments, self.options = WORKLOADS[name]()
+        self.arguments = _after(name, arguments)
         # A round is a new process: without this call it would time the compiler.
         self.kernel(*self.arguments, **self.options)
 
@@ -74,7 +84,7 @@ class CudaKernels:
         self.synchronize = _cuda.cuda.synchronize
         self.kernel = REGISTRY[name].public
         arguments, self.options = WORKLOADS[name]()
-        self.arguments = tuple(map(_on_device, arguments))
+        self.arguments = _after(name, tuple(map(_on_device, arguments)))
         if name.startswith("random_"):
             # No array to follow, so the device is named.
             self.options = {**self.options, "device": "cuda"}

@@ -107,6 +107,20 @@ def _word2vec_train() -> Workload:
     return (*corpus(), inputs, np.zeros_like(inputs)), {"table": table, "end": 400_000}
 
 
+# Steps, sequences, inputs, units of a medium language model.
+RECURRENT = (35, 20, 650, 650)
+
+
+def _recurrent(n_gates: int, n_states: int, n_biases: int, backward: bool) -> Workload:
+    """Return the arguments of a forward pass and, for the backward pass, gradients by all that it returns."""
+    t, n, d, h = RECURRENT
+    scale = np.float32(1 / np.sqrt(h))
+    states = [_normal(n, h) for _ in range(n_states)]
+    biases = [_normal(size * h) for size in (n_gates, 1)[:n_biases]]
+    arguments = [_normal(t, n, d), *states, scale * _normal(d, n_gates * h), scale * _normal(h, n_gates * h), *biases]
+    return (*arguments, *([_normal(t, n, h), *states] if backward else [])), {}
+
+
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "random_uniform": lambda: ((np.uint64(1), 5_000_000), {}),
     "random_normal": lambda: ((np.uint64(1), 2_000_000), {}),
@@ -121,6 +135,11 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
     "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
     "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4}),
+    **{
+        f"{cell}_{way}": lambda sizes=sizes, way=way: _recurrent(*sizes, backward=way == "backward")
+        for cell, sizes in {"lstm": (4, 2, 1), "gru": (3, 1, 2), "rnn": (1, 1, 1)}.items()
+        for way in ("forward", "backward")
+    },
     "nearest_dot": lambda: ((_units(1000, DIM), _units(N_WORDS, DIM), 10), {}),
     "nearest_mul": lambda: ((_units(500, 2, DIM), _units(500, 1, DIM), _units(N_WORDS, DIM), 10), {}),
 }

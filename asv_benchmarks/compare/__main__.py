@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--group",
         choices=[*tasks.GROUPS, "all"],
         default="all",
-        help="measure one group of rows; what is written keeps the other one from the last run (default: all)",
+        help="measure one group of rows; what is written keeps the others from the last run (default: all)",
     )
     parser.add_argument("--seeds", type=int, default=1, help="of each training of word2vec (default: 1)")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import rows, word2vec
+from . import recurrent, rows, word2vec
 
 Task = Callable[[rows.Settings], Any]
 
@@ -13,6 +13,7 @@ Task = Callable[[rows.Settings], Any]
 GROUPS: dict[str, dict[str, Task]] = {
     "counting": {**rows.ROWS, **rows.FACTS, **rows.TABLES},
     "word2vec": {**word2vec.ROWS, **word2vec.FACTS},
+    "recurrent": {**recurrent.ROWS},
 }
 # What each answers says where it goes: a ratio, a fact, a setting of the SVD, a training.
 KINDS = {"what": "records", "fact": "facts", "method": "svd", "run": "runs"}

@@ -20,6 +20,12 @@ __all__ = [
     "sample_negatives",
     "word2vec_train",
     "huffman_tree",
+    "lstm_forward",
+    "lstm_backward",
+    "gru_forward",
+    "gru_backward",
+    "rnn_forward",
+    "rnn_backward",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
@@ -37,6 +43,12 @@ __getattr__, __dir__ = lazy_attributes(
         "nearest_mul": ".nearest:nearest_mul",
         "word2vec_train": ".word2vec:word2vec_train",
         "huffman_tree": ".word2vec:huffman_tree",
+        "lstm_forward": ".lstm:lstm_forward",
+        "lstm_backward": ".lstm:lstm_backward",
+        "gru_forward": ".gru:gru_forward",
+        "gru_backward": ".gru:gru_backward",
+        "rnn_forward": ".rnn:rnn_forward",
+        "rnn_backward": ".rnn:rnn_backward",
         "random_uniform": ".random:random_uniform",
         "random_normal": ".random:random_normal",
         "unigram_table": ".sampling:unigram_table",

@@ -89,11 +89,18 @@ def compiled() -> list[Any]:
     return list(_compiled)
 
 
-def _compile(function: types.FunctionType, parallel: bool, fastmath: frozenset[str], inline: bool = False) -> Any:
+def _compile(
+    function: types.FunctionType,
+    parallel: bool,
+    fastmath: frozenset[str],
+    inline: bool = False,
+    lean: bool = False,
+    copied: bool = False,
+) -> Any:
     global _warned_uncached
     tag = "parallel" if parallel else "serial"
-    if inline:
-        tag += "-inline"
+    if inline or lean or copied:
+        tag += "-inline" if inline else "-lean" if lean else "-copied"
     # Not in Numba's key where the processor is named without its features, as machines do that share a cache.
     tag += "-wide" if BYTES == 64 else "-narrow"
     if fastmath:
@@ -106,8 +113,10 @@ def _compile(function: types.FunctionType, parallel: bool, fastmath: frozenset[s
         "error_model": "numpy",
         "fastmath": set(fastmath) if fastmath else False,
         "forceinline": inline,
-        "_nrt": not inline,
+        "_nrt": not (inline or lean),
     }
+    if copied:
+        options["inline"] = "always"
     copy = _copy(function, tag)
     if os.environ.get(_CACHE_SWITCH, "1") != "0":
         try:
@@ -128,15 +137,25 @@ def _compile(function: types.FunctionType, parallel: bool, fastmath: frozenset[s
     return _compiled[-1]
 
 
-def jit(function: Any = None, *, fastmath: frozenset[str] = frozenset(), inline: bool = False) -> Any:
+def jit(
+    function: Any = None,
+    *,
+    fastmath: frozenset[str] = frozenset(),
+    inline: bool = False,
+    lean: bool = False,
+    copied: bool = False,
+) -> Any:
     """Compile a serial function that kernels call; it holds no GIL and divides as NumPy does.
 
     With ``inline`` LLVM copies it into its callers: an array is passed as seven numbers, so calls in an inner loop are
-    dear (a word of skip-gram took 690 instead of 90 ns outside of its arithmetic).
+    dear (a word of skip-gram took 690 instead of 90 ns outside of its arithmetic). With ``lean`` it stays a function,
+    for code that several callers have. Neither counts references, so neither may make arrays. With ``copied`` Numba
+    itself copies it into its caller and compiles it there alone: for what stands between a kernel and such a function,
+    which would be compiled once more with each of them.
     """
     if function is None:
-        return lambda f: jit(f, fastmath=fastmath, inline=inline)
-    return _compile(function, parallel=False, fastmath=fastmath, inline=inline)
+        return lambda f: jit(f, fastmath=fastmath, inline=inline, lean=lean, copied=copied)
+    return _compile(function, parallel=False, fastmath=fastmath, inline=inline, lean=lean, copied=copied)
 
 
 def parallel_jit(function: Any = None, *, fastmath: frozenset[str] = frozenset()) -> Any:

@@ -27,6 +27,9 @@ from ._vector_math import call, constant, exp_of_negative, muladd, suffix
 
 __all__ = [
     "BYTES",
+    "Memory",
+    "VectorType",
+    "check_flat",
     "lanes",
     "prefetch",
     "row_add",
@@ -39,6 +42,7 @@ __all__ = [
     "rows_load",
     "rows_update",
     "rows_update_apart",
+    "splat",
     "tile_add_products",
     "tile_totals",
     "tile_weigh",
@@ -84,7 +88,7 @@ def _vector(dtype: Any) -> Any:
     return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[dtype.bitwidth], BYTES * 8 // dtype.bitwidth)
 
 
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
+def splat(builder: Any, value: Any, vector: Any) -> Any:
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
     zeros = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
@@ -105,14 +109,14 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: An
     return builder.bitcast(builder.gep(struct.data, [offset]), vector.as_pointer())
 
 
-def _check(array: Any) -> None:
+def check_flat(array: Any) -> None:
     if not (isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"):
         raise TypeError(f"expected a flat contiguous array, got {array}")
 
 
 @intrinsic(prefer_literal=True)
 def _row_zeros(typing_context, array, n):
-    _check(array)
+    check_flat(array)
     count = n.literal_value
     result = types.UniTuple(VectorType(array.dtype), count)
 
@@ -125,7 +129,7 @@ def _row_zeros(typing_context, array, n):
 
 @intrinsic
 def _row_lanes(typing_context, array):
-    _check(array)
+    check_flat(array)
 
     def generate(context, builder, signature, arguments):
         return ir.Constant(context.get_value_type(types.int64), BYTES * 8 // array.dtype.bitwidth)
@@ -135,12 +139,12 @@ def _row_lanes(typing_context, array):
 
 @intrinsic
 def _row_add_product(typing_context, row, factor, array, offset):
-    _check(array)
+    check_flat(array)
 
     def generate(context, builder, signature, arguments):
         sums, scalar, data, start = arguments
         vector = _vector(array.dtype)
-        factors = _splat(builder, scalar, vector)
+        factors = splat(builder, scalar, vector)
         width = ir.Constant(start.type, vector.count)
         result = []
         for turn, total in enumerate(cgutils.unpack_tuple(builder, sums, row.count)):
@@ -164,7 +168,7 @@ def _row_add(typing_context, row, other):
 
 @intrinsic
 def _row_store(typing_context, row, array, offset, count):
-    _check(array)
+    check_flat(array)
 
     def generate(context, builder, signature, arguments):
         values, data, start, length = arguments
@@ -179,7 +183,7 @@ def _row_store(typing_context, row, array, offset, count):
                 full = ir.Constant(length.type, vector.count)
                 here = builder.select(builder.icmp_signed("<", left, full), left, full)
                 place = _address(context, builder, array, data, builder.add(start, skipped), here, vector)
-                mask = builder.icmp_signed("<", numbers, _splat(builder, left, steps))
+                mask = builder.icmp_signed("<", numbers, splat(builder, left, steps))
                 align = ir.Constant(_INT32, array.dtype.bitwidth // 8)
                 call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), value, place, align, mask)
         return context.get_dummy_value()
@@ -191,7 +195,7 @@ def _row_store(typing_context, row, array, offset, count):
 def _row_put(typing_context, row, array, offset):
     def generate(context, builder, signature, arguments):
         values, data, start = arguments
-        memory = _Memory(context, builder, array, data)
+        memory = Memory(context, builder, array, data)
         for turn, value in enumerate(cgutils.unpack_tuple(builder, values, row.count)):
             memory.store(value, _plus(builder, start, turn * memory.vector.count))
         return context.get_dummy_value()
@@ -199,11 +203,11 @@ def _row_put(typing_context, row, array, offset):
     return types.void(row, array, types.int64), generate
 
 
-class _Memory:
+class Memory:
     """Loads and stores of vectors while code is generated: one array, its type and the context."""
 
     def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
-        _check(array_type)
+        check_flat(array_type)
         self.context = context
         self.builder = builder
         self.array_type = array_type
@@ -229,7 +233,7 @@ class _Memory:
 
     def splat(self, index: Any) -> Any:
         """Return a vector of copies of one element."""
-        return _splat(self.builder, self.scalar(index), self.vector)
+        return splat(self.builder, self.scalar(index), self.vector)
 
 
 def _number(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -250,7 +254,7 @@ def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
 
     def generate(context, builder, signature, arguments):
         sums, _, a_array, a_places, first_a, b_array, b_places, first_b, step = arguments
-        left, right = _Memory(context, builder, a, a_array), _Memory(context, builder, b, b_array)
+        left, right = Memory(context, builder, a, a_array), Memory(context, builder, b, b_array)
 
         def rows_of(memory, places_type, places, first, count):
             at = (_number(context, builder, places_type, places, _plus(builder, first, t)) for t in range(count))
@@ -311,7 +315,7 @@ def _parts(builder: Any, tile: Any, vector: Any) -> Any:
 def _tile_totals(typing_context, tile, array, offset):
     def generate(context, builder, signature, arguments):
         sums, data, place = arguments
-        memory = _Memory(context, builder, array, data)
+        memory = Memory(context, builder, array, data)
         for begin, _, total in _parts(builder, cgutils.unpack_tuple(builder, sums, tile.count), memory.vector):
             memory.store(total, _plus(builder, place, begin))
         return context.get_dummy_value()
@@ -322,7 +326,7 @@ def _tile_totals(typing_context, tile, array, offset):
 def _weigher(tile: Any, scores: Any, targets: Any, products: Any = None, linear: Any = None) -> Any:
     def generate(context, builder, signature, arguments):
         sums, data, place, wanted, first, rate, *losses = arguments
-        memory, goals = _Memory(context, builder, scores, data), _Memory(context, builder, targets, wanted)
+        memory, goals = Memory(context, builder, scores, data), Memory(context, builder, targets, wanted)
         for begin, n, x in _parts(builder, cgutils.unpack_tuple(builder, sums, tile.count), memory.vector):
             vector = x.type
             zero, one = constant(vector, 0), constant(vector, 1)
@@ -331,7 +335,7 @@ def _weigher(tile: Any, scores: Any, targets: Any, products: Any = None, linear:
             power = exp_of_negative(builder, builder.fneg(size))
             below = builder.fadd(one, power)
             sigmoid = builder.fdiv(builder.select(builder.fcmp_ordered(">=", x, zero), one, power), below)
-            weight = builder.fmul(_splat(builder, rate, vector), builder.fsub(goal, sigmoid))
+            weight = builder.fmul(splat(builder, rate, vector), builder.fsub(goal, sigmoid))
             counts = builder.fcmp_ordered(">=", goal, zero)
             memory.store(builder.select(counts, weight, zero), _plus(builder, place, begin))
             if losses:
@@ -341,7 +345,7 @@ def _weigher(tile: Any, scores: Any, targets: Any, products: Any = None, linear:
                 z = builder.select(builder.fcmp_ordered(">", goal, zero), builder.fneg(x), x)
                 z = builder.select(builder.fcmp_ordered("<", z, zero), zero, z)
                 z = builder.select(counts, z, zero)
-                factors, parts = (_Memory(context, builder, kind, array) for kind, array in
+                factors, parts = (Memory(context, builder, kind, array) for kind, array in
                                   zip((products, linear), losses))  # fmt: skip
                 at = ir.Constant(place.type, begin)
                 product = builder.fmul(factors.load(at, vector), builder.select(counts, below, one))
@@ -369,12 +373,12 @@ def _tile_weigh_and_count(typing_context, tile, scores, place, targets, first, r
 
 @intrinsic
 def _rows_load(typing_context, like, array, at, j, d):
-    _check(array)
+    check_flat(array)
     result = types.UniTuple(VectorType(array.dtype), like.count)
 
     def generate(context, builder, signature, arguments):
         _, data, places, first, step = arguments
-        memory = _Memory(context, builder, array, data)
+        memory = Memory(context, builder, array, data)
         at_each = (_number(context, builder, at, places, _plus(builder, first, t)) for t in range(result.count))
         return context.make_tuple(builder, result, [memory.load(builder.add(place, step)) for place in at_each])
 
@@ -385,11 +389,11 @@ def _updater(rows: Any, array: Any, deltas: Any) -> Any:
     def generate(context, builder, signature, arguments):
         values, sums, data, offset, *rest = arguments
         factors, first = rest[-2:]
-        memory = _Memory(context, builder, array, data)
+        memory = Memory(context, builder, array, data)
         target, place = memory, offset
         if deltas is not None:
-            target, place = _Memory(context, builder, deltas, rest[0]), rest[1]
-        scale = _Memory(context, builder, signature.args[-2], factors)
+            target, place = Memory(context, builder, deltas, rest[0]), rest[1]
+        scale = Memory(context, builder, signature.args[-2], factors)
         x = memory.load(offset)
         changed = target.load(place) if deltas is not None else x
         result = []
@@ -419,7 +423,7 @@ def _rows_update_apart(typing_context, rows, sums, array, offset, deltas, delta_
 def _rows_accumulate(typing_context, sums, array, at, j, d):
     def generate(context, builder, signature, arguments):
         values, data, places, first, step = arguments
-        memory = _Memory(context, builder, array, data)
+        memory = Memory(context, builder, array, data)
         # One after another: the same row may be named twice.
         for t, value in enumerate(cgutils.unpack_tuple(builder, values, sums.count)):
             place = builder.add(_number(context, builder, at, places, _plus(builder, first, t)), step)

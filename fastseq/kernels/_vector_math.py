@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-__all__ = ["call", "constant", "exp_of_negative", "muladd", "suffix"]
+__all__ = ["call", "constant", "exp_of_negative", "muladd", "sigmoid", "suffix", "tanh"]
 
 # Cephes' expf (S. Moshier, public domain): 2**n times a polynomial of the rest, from -ln(2) / 2 to ln(2) / 2. The
 # logarithm of 2 is in two parts, the first of which is exact when multiplied by any exponent.
@@ -82,3 +82,58 @@ def exp_of_negative(builder: Any, x: Any) -> Any:
     power = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [_MANTISSA_BITS] * vector.count))
     power = builder.add(power, ir.Constant(bits, [_ONE_BITS] * vector.count))
     return builder.fmul(y, builder.bitcast(power, vector))
+
+
+def sigmoid(builder: Any, x: Any) -> Any:
+    """Return 1 / (1 + e**-x); NaN stays NaN. For float32 to 2 units in the last place (measured)."""
+    vector = x.type
+    one, zero = constant(vector, 1), constant(vector, 0)
+    size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
+    power = exp_of_negative(builder, builder.fneg(size))
+    above = builder.select(builder.fcmp_ordered(">=", x, zero), one, power)
+    return builder.fdiv(above, builder.fadd(one, power))
+
+
+# A quotient of polynomials for tanh in float32 (the form that Eigen and XLA use): x * P(x**2) / Q(x**2).
+_TANH_MOST = 7.90531110763549805
+_TANH_P = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+_TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+# Its series, for float64 near 0, where 1 - e**-2x would lose digits.
+_TANH_SERIES = (62.0 / 2835.0, -17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0, 1.0)
+_TANH_SMALL = 0.02
+
+
+def _polynomial(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
+    value = constant(x.type, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = muladd(builder, value, x, constant(x.type, coefficient))
+    return value
+
+
+def tanh(builder: Any, x: Any) -> Any:
+    """Return the hyperbolic tangent; NaN stays NaN. For float32 to 4 units in the last place (measured)."""
+    vector = x.type
+    if isinstance(vector.element, ir.FloatType):
+        # A comparison with NaN is false, so NaN passes.
+        most, least = constant(vector, _TANH_MOST), constant(vector, -_TANH_MOST)
+        x = builder.select(builder.fcmp_ordered(">", x, most), most, x)
+        x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
+        square = builder.fmul(x, x)
+        above = builder.fmul(x, _polynomial(builder, square, _TANH_P))
+        return builder.fdiv(above, _polynomial(builder, square, _TANH_Q))
+    one, zero = constant(vector, 1), constant(vector, 0)
+    size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
+    power = exp_of_negative(builder, builder.fmul(size, constant(vector, -2)))
+    large = builder.fdiv(builder.fsub(one, power), builder.fadd(one, power))
+    large = builder.select(builder.fcmp_ordered("<", x, zero), builder.fneg(large), large)
+    square = builder.fmul(x, x)
+    small = builder.fmul(x, _polynomial(builder, square, _TANH_SERIES))
+    return builder.select(builder.fcmp_ordered("<", size, constant(vector, _TANH_SMALL)), small, large)

@@ -11,6 +11,7 @@ A kernel ``name`` of a family has, by convention,
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,9 @@ class Kernel:
         Whether there is a CUDA twin (only the family ``text`` has none).
     changes : tuple of int
         Which of its arguments it changes in place.
+    after : (str, int) or None
+        A kernel of the family that runs before it, and how many of a case's arguments are that one's, which also takes
+        the options; the last thing that it returns is the last argument here.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Kernel:
     result: str = "arrays"
     cuda: bool = True
     changes: tuple[int, ...] = ()
+    after: tuple[str, int] | None = None
 
     def call(self, function: Callable[..., Any], case: Case, convert: Callable[[Any], Any] | None = None) -> Any:
         """Call the contract or the oracle with a case; arguments that are changed in place are copied before.
@@ -66,6 +71,10 @@ class Kernel:
         if convert is not None:
             given = [convert(value) for value in given]
             options = {name: convert(value) for name, value in options.items()}
+        if self.after:
+            before, n = self.after
+            *_, cache = getattr(sys.modules[function.__module__], before)(*given[:n], **options, train=True)
+            return function(*given[n:], cache)
         result = function(*given, **options)
         if not self.changes:
             return result
@@ -111,6 +120,14 @@ _KERNELS = (
     Kernel("nearest_mul", "nearest", {"float32": 1e-4, "float64": 1e-12}),
     Kernel("word2vec_train", "word2vec", {"float32": 3e-5, "float64": 1e-11}, changes=(2, 3)),
     Kernel("huffman_tree", "word2vec", {}),
+    *(
+        kernel
+        for family, n in (("lstm", 6), ("gru", 6), ("rnn", 5))
+        for kernel in (
+            Kernel(f"{family}_forward", family, {"float32": 1e-5, "float64": 1e-12}),
+            Kernel(f"{family}_backward", family, {"float32": 5e-5, "float64": 1e-11}, after=(f"{family}_forward", n)),
+        )
+    ),
 )
 
 REGISTRY: dict[str, Kernel] = {kernel.name: kernel for kernel in _KERNELS}

@@ -36,5 +36,5 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
     chosen = [kernel for kernel in REGISTRY.values() if kernel.family in wanted]
     for kernel in tqdm(chosen, disable=not verbose, desc="compiling", unit="kernel", leave=False):
         for case in kernel.cases():
-            kernel.public(*case.arguments, **case.options)
+            kernel.call(kernel.public, case)
     return time.perf_counter() - begin

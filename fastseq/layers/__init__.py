@@ -4,6 +4,7 @@ from ._base import Layer, Param, RowSparseGrad, distinct_params, get_weights, jo
 from .embedding import Embedding
 from .linear import Linear
 from .losses import SoftmaxCrossEntropy
+from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
     "Param",
@@ -12,6 +13,9 @@ __all__ = [
     "Embedding",
     "Linear",
     "SoftmaxCrossEntropy",
+    "RNN",
+    "LSTM",
+    "GRU",
     "join_params",
     "distinct_params",
     "zero_grad",

@@ -47,6 +47,7 @@ FLOATS: dict[str, Any] = {
     "nearest_dot": _of(1),
     "nearest_mul": _of(2),
     "word2vec_train": _of(2),
+    **{f"{cell}_{way}": _of(0) for cell in ("lstm", "gru", "rnn") for way in ("forward", "backward")},
 }
 
 

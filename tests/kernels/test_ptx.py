@@ -36,6 +36,7 @@ needs_compiler = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 MODULES = {
     info.name: importlib.import_module(f"fastseq.kernels.cuda.{info.name}")
     for info in pkgutil.iter_modules(fastseq.kernels.cuda.__path__)
+    if not info.name.startswith("_")
 }
 BODIES = {
     (name, attribute): value.body

@@ -402,7 +402,7 @@ class TestTorch:
             (table[torch.tensor(ids)] @ weight + bias).reshape(-1, 7), torch.tensor(labels).reshape(-1)
         )
         theirs.backward()
-        assert loss == pytest.approx(float(theirs), rel=1e-12)
+        assert loss == pytest.approx(theirs.item(), rel=1e-12)
         for ours, want in (
             (dense(embedding.params["weight"]), table), (linear.params["weight"].grad, weight),
             (linear.params["bias"].grad, bias),

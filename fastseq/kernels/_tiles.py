@@ -1,0 +1,370 @@
+"""Register tiles of a matrix product, and arithmetic on single vectors, in compiled functions.
+
+A *tile* of r x v vectors is a value: r rows of a product, each of v vectors of neighbouring columns. `tile_outer` adds
+one outer product to it, so a loop over what is summed keeps all of the tile in registers: with packed panels (see
+``cpu/_panels.py``) one load feeds v products and one broadcast r. How many vectors a row has is told by a second value
+``like`` of that many.
+
+A single vector is a number to the code that uses it: ``a * b + c`` works, and so do `vector_sigmoid` and the others.
+A cell of a recurrent network is written so once for float32 and float64.
+"""
+
+from __future__ import annotations
+
+import operator
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
+
+from ._vector import Memory, VectorType, check_flat, splat
+from ._vector_math import call, constant, muladd, sigmoid, suffix, tanh
+
+__all__ = [
+    "block_transposed",
+    "flush_denormals",
+    "restore_denormals",
+    "tile_load",
+    "tile_load_part",
+    "tile_outer",
+    "tile_store",
+    "tile_store_part",
+    "vector_load",
+    "vector_muladd",
+    "vector_of",
+    "vector_relu",
+    "vector_sigmoid",
+    "vector_store",
+    "vector_tanh",
+    "vector_where_positive",
+]
+
+_INT32 = ir.IntType(32)
+_INT64 = types.int64
+
+
+def _places(builder: Any, at: Any, row_stride: Any, rows: int) -> list[Any]:
+    """Return where each row begins."""
+    result = [at]
+    for _ in range(1, rows):
+        result.append(builder.add(result[-1], row_stride))
+    return result
+
+
+def _move(builder: Any, at: Any, count: int) -> Any:
+    return builder.add(at, ir.Constant(at.type, count)) if count else at
+
+
+@intrinsic
+def _tile_load(typing_context, tile, like, array, at, row_stride):
+    def generate(context, builder, sig, arguments):
+        _, _, data, first, stride = arguments
+        memory = Memory(context, builder, array, data)
+        rows = _places(builder, first, stride, tile.count // like.count)
+        width = memory.vector.count
+        values = [memory.load(_move(builder, row, v * width)) for row in rows for v in range(like.count)]
+        return context.make_tuple(builder, tile, values)
+
+    return tile(tile, like, array, _INT64, _INT64), generate
+
+
+@intrinsic
+def _tile_store(typing_context, tile, like, array, at, row_stride):
+    def generate(context, builder, sig, arguments):
+        values, _, data, first, stride = arguments
+        memory = Memory(context, builder, array, data)
+        rows = _places(builder, first, stride, tile.count // like.count)
+        width = memory.vector.count
+        for turn, value in enumerate(cgutils.unpack_tuple(builder, values, tile.count)):
+            row, v = divmod(turn, like.count)
+            memory.store(value, _move(builder, rows[row], v * width))
+        return context.get_dummy_value()
+
+    return types.void(tile, like, array, _INT64, _INT64), generate
+
+
+def _partial(tile: Any, like: Any, array: Any, stores: bool) -> Any:
+    check_flat(array)
+
+    def generate(context, builder, sig, arguments):
+        values, _, data, first, row_stride, vector_stride, turn_by, count, less = arguments
+        memory = Memory(context, builder, array, data)
+        vector = memory.vector
+        rows = _places(builder, first, row_stride, tile.count // like.count)
+        numbers = ir.Constant(ir.VectorType(_INT32, vector.count), list(range(vector.count)))
+        masks, steps = [], []
+        for v in range(like.count):
+            left = builder.sub(count, builder.mul(less, ir.Constant(less.type, v)))
+            # Small numbers: what is left is first brought into the range of a vector's lanes.
+            zero, full = ir.Constant(left.type, 0), ir.Constant(left.type, vector.count)
+            left = builder.select(builder.icmp_signed("<", left, zero), zero, left)
+            left = builder.select(builder.icmp_signed(">", left, full), full, left)
+            wide = splat(builder, builder.trunc(left, _INT32), numbers.type)
+            masks.append(builder.icmp_signed("<", numbers, wide))
+            turned = _move(builder, turn_by, v)
+            size = ir.Constant(turned.type, like.count)
+            back = builder.sub(turned, size)
+            turned = builder.select(builder.icmp_signed("<", turned, size), turned, back)
+            steps.append(builder.mul(vector_stride, turned))
+        parts = cgutils.unpack_tuple(builder, values, tile.count)
+        struct = context.make_array(array)(context, builder, data)
+        align = ir.Constant(_INT32, array.dtype.bitwidth // 8)
+        result = []
+        for turn, value in enumerate(parts):
+            row, v = divmod(turn, like.count)
+            place = builder.gep(struct.data, [builder.add(rows[row], steps[v])])
+            pointer = builder.bitcast(place, vector.as_pointer())
+            name = suffix(vector)
+            if stores:
+                call(builder, f"llvm.masked.store.{name}.p0", ir.VoidType(), value, pointer, align, masks[v])
+            else:
+                other = constant(vector, 0)
+                result.append(call(builder, f"llvm.masked.load.{name}.p0", vector, pointer, align, masks[v], other))
+        return context.get_dummy_value() if stores else context.make_tuple(builder, tile, result)
+
+    result = types.void if stores else tile
+    return result(tile, like, array, _INT64, _INT64, _INT64, _INT64, _INT64, _INT64), generate
+
+
+@intrinsic
+def _tile_load_part(typing_context, tile, like, array, at, row_stride, vector_stride, turn_by, count, less):
+    return _partial(tile, like, array, stores=False)
+
+
+@intrinsic
+def _tile_store_part(typing_context, tile, like, array, at, row_stride, vector_stride, turn_by, count, less):
+    return _partial(tile, like, array, stores=True)
+
+
+@intrinsic
+def _tile_outer(typing_context, tile, like, a, a_at, a_row, b, b_at):
+    def generate(context, builder, sig, arguments):
+        sums, _, a_data, a_first, a_stride, b_data, b_first = arguments
+        left, right = Memory(context, builder, a, a_data), Memory(context, builder, b, b_data)
+        width = right.vector.count
+        columns = [right.load(_move(builder, b_first, v * width)) for v in range(like.count)]
+        old = cgutils.unpack_tuple(builder, sums, tile.count)
+        new = []
+        for row, place in enumerate(_places(builder, a_first, a_stride, tile.count // like.count)):
+            factor = left.splat(place)
+            for v, column in enumerate(columns):
+                new.append(muladd(builder, factor, column, old[row * like.count + v]))
+        return context.make_tuple(builder, tile, new)
+
+    return tile(tile, like, a, _INT64, _INT64, b, _INT64), generate
+
+
+@intrinsic
+def _block_transposed(typing_context, source, at, stride, target, to, target_stride):
+    def generate(context, builder, sig, arguments):
+        data, first, row, out, place, out_row = arguments
+        memory, goal = Memory(context, builder, source, data), Memory(context, builder, target, out)
+        n = memory.vector.count
+        rows = [memory.load(start) for start in _places(builder, first, row, n)]
+        # Blocks of s x s change places with their neighbours across the diagonal, for s = 1, 2, 4, ...
+        s = 1
+        while s < n:
+            for i in range(n):
+                if i & s:
+                    continue
+                low = [lane if not lane & s else n + lane - s for lane in range(n)]
+                high = [lane + s if not lane & s else n + lane for lane in range(n)]
+                a, b = rows[i], rows[i | s]
+                masks = (ir.Constant(ir.VectorType(_INT32, n), lanes) for lanes in (low, high))
+                rows[i], rows[i | s] = (builder.shuffle_vector(a, b, mask) for mask in masks)
+            s *= 2
+        for value, start in zip(rows, _places(builder, place, out_row, n)):
+            goal.store(value, start)
+        return context.get_dummy_value()
+
+    return types.void(source, _INT64, _INT64, target, _INT64, _INT64), generate
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Single vectors
+
+
+@intrinsic
+def _vector_load(typing_context, array, at):
+    def generate(context, builder, sig, arguments):
+        return Memory(context, builder, array, arguments[0]).load(arguments[1])
+
+    return VectorType(array.dtype)(array, _INT64), generate
+
+
+@intrinsic
+def _vector_store(typing_context, value, array, at):
+    def generate(context, builder, sig, arguments):
+        Memory(context, builder, array, arguments[1]).store(arguments[0], arguments[2])
+        return context.get_dummy_value()
+
+    return types.void(value, array, _INT64), generate
+
+
+@intrinsic
+def _vector_of(typing_context, array, number):
+    check_flat(array)
+    result = VectorType(array.dtype)
+
+    def generate(context, builder, sig, arguments):
+        return splat(builder, arguments[1], context.get_value_type(result))
+
+    return result(array, array.dtype), generate
+
+
+def _function(make: Any, n: int) -> Any:
+    """Return the generator of code for a function of ``n`` vectors."""
+
+    def typed(typing_context, *values):
+        def generate(context, builder, sig, arguments):
+            return make(builder, *arguments)
+
+        return values[0](*values), generate
+
+    return typed
+
+
+@intrinsic
+def _vector_muladd(typing_context, a, b, c):
+    return _function(muladd, 3)(typing_context, a, b, c)
+
+
+@intrinsic
+def _vector_sigmoid(typing_context, x):
+    return _function(sigmoid, 1)(typing_context, x)
+
+
+@intrinsic
+def _vector_tanh(typing_context, x):
+    return _function(tanh, 1)(typing_context, x)
+
+
+def _relu(builder: Any, x: Any) -> Any:
+    # NaN is not below 0, so it passes.
+    zero = constant(x.type, 0)
+    return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
+
+
+@intrinsic
+def _vector_relu(typing_context, x):
+    return _function(_relu, 1)(typing_context, x)
+
+
+def _where_positive(builder: Any, condition: Any, x: Any) -> Any:
+    zero = constant(x.type, 0)
+    return builder.select(builder.fcmp_unordered(">", condition, zero), x, zero)
+
+
+@intrinsic
+def _vector_where_positive(typing_context, condition, x):
+    return _function(_where_positive, 2)(typing_context, condition, x)
+
+
+def _operator(function: Any, instruction: str) -> None:
+    class Typed(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], VectorType) and args[0] == args[1]:
+                return signature(args[0], *args)
+            return None
+
+    infer_global(function)(Typed)
+
+    @lower_builtin(function, VectorType, VectorType)
+    def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
+
+
+for _each, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _operator(_each, _name)
+
+# Bits of the control register of x86 that take denormal inputs and results for zero.
+_FLUSH = 0x8040
+_IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _control(builder: Any, name: str, pointer: Any) -> None:
+    call(builder, f"llvm.x86.sse.{name}", ir.VoidType(), builder.bitcast(pointer, ir.IntType(8).as_pointer()))
+
+
+@intrinsic
+def _flush_denormals(typing_context):
+    def generate(context, builder, sig, arguments):
+        if not _IS_X86:
+            return ir.Constant(_INT32, 0)
+        place = cgutils.alloca_once(builder, _INT32)
+        _control(builder, "stmxcsr", place)
+        before = builder.load(place)
+        builder.store(builder.or_(before, ir.Constant(_INT32, _FLUSH)), place)
+        _control(builder, "ldmxcsr", place)
+        return before
+
+    return types.int32(), generate
+
+
+@intrinsic
+def _restore_denormals(typing_context, before):
+    def generate(context, builder, sig, arguments):
+        if _IS_X86:
+            place = cgutils.alloca_once(builder, _INT32)
+            builder.store(arguments[0], place)
+            _control(builder, "ldmxcsr", place)
+        return context.get_dummy_value()
+
+    return types.void(types.int32), generate
+
+
+if config.DISABLE_JIT:
+    from ._tiles_plain import (
+        block_transposed,
+        flush_denormals,
+        restore_denormals,
+        tile_load,
+        tile_load_part,
+        tile_outer,
+        tile_store,
+        tile_store_part,
+        vector_load,
+        vector_muladd,
+        vector_of,
+        vector_relu,
+        vector_sigmoid,
+        vector_store,
+        vector_tanh,
+        vector_where_positive,
+    )
+else:
+    # tile_load(tile, like, array, at, row_stride): the vectors at array[at + r * row_stride + v * lanes].
+    tile_load = _tile_load
+    # tile_store(tile, like, array, at, row_stride): write them there.
+    tile_store = _tile_store
+    # tile_load_part(tile, like, array, at, row_stride, vector_stride, turn_by, count, less): vectors which begin
+    # vector_stride apart, of which vector v has count - v * less numbers (0 to all); zeros for the rest.
+    tile_load_part = _tile_load_part
+    # tile_store_part(...): write as many of each.
+    tile_store_part = _tile_store_part
+    # tile_outer(tile, like, a, a_at, a_row, b, b_at): add a[a_at + r * a_row] * (the vectors from b[b_at] on).
+    tile_outer = _tile_outer
+    # block_transposed(source, at, stride, target, to, target_stride): write the transpose of the square block of
+    # as many rows as a vector has lanes.
+    block_transposed = _block_transposed
+    # vector_load(array, at) and vector_store(value, array, at).
+    vector_load = _vector_load
+    vector_store = _vector_store
+    # vector_of(array, number): a vector of copies of a number of the array's dtype.
+    vector_of = _vector_of
+    # vector_muladd(a, b, c): a * b + c, fused where the processor can.
+    vector_muladd = _vector_muladd
+    vector_sigmoid = _vector_sigmoid
+    vector_tanh = _vector_tanh
+    # vector_relu(x): 0 where x is below 0.
+    vector_relu = _vector_relu
+    # vector_where_positive(condition, x): 0 where condition is not above 0.
+    vector_where_positive = _vector_where_positive
+    # flush_denormals(): take denormal numbers for zero on this thread from now on; returns what restore_denormals needs
+    # to go back. Nothing happens on processors other than x86.
+    flush_denormals = _flush_denormals
+    restore_denormals = _restore_denormals

@@ -1,0 +1,532 @@
+"""Matrix products on packed panels: what the recurrent kernels are made of.
+
+A BLAS packs its operands in every call, and a recurrent product has few rows: of 20 x 650 x 2600 OpenBLAS makes 59 and
+MKL 121 GFLOP/s where packing once and for all makes 208 (two cores). So weights are packed here once for all steps.
+
+A *panel* is a column of vectors, a few lanes wide, of everything that is summed: row k of panel p is at
+``(p * n + k) * step``. In the panels of a recurrent network those few vectors are the gates of the same units, so a
+cell finds all its gates where a tile of the product was just written. The gates of all rows of a text are kept in the
+same form, panel after panel, ``(p * n_rows + row) * step``: the backward pass reads them as the packed operand of the
+weights' gradients and as the left operand of the inputs' without moving them.
+
+Each sum is taken in one order whatever the tiles, the threads and the splits are, so results have the same bits for any
+number of threads.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from .._jit import jit, parallel_jit
+from .._tiles import (
+    block_transposed,
+    flush_denormals,
+    restore_denormals,
+    tile_load,
+    tile_load_part,
+    tile_outer,
+    tile_store,
+    tile_store_part,
+    vector_load,
+    vector_of,
+    vector_store,
+)
+from .._vector import BYTES, lanes, prefetch, row_add, row_lanes, row_zeros
+
+__all__ = ["add_columns", "multiply", "pack", "pack_transposed", "project", "project_back", "spread_rows", "weigh_back"]
+
+# Rows of a tile whose sums, with what they are made from, fill the registers: 32 with AVX-512, 16 with AVX.
+MOST_ROWS = 6 if BYTES == 64 else 3
+# Bytes of an operand that are kept in the second cache while the other one passes by.
+_KEPT_BYTES = 2**18
+
+
+@cache
+def multiply(n_vectors):
+    """Return the product of some rows with one panel of ``n_vectors``, a compiled function."""
+    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, MOST_ROWS) for rows in range(1, 7))
+
+    def panel_product(
+        n_rows,    # IN  int64
+        a,         # IN  float, flat: the left operand
+        a_at,      # IN  int64, where it begins
+        a_row,     # IN  int64, from one row to the next
+        a_step,    # IN  int64, from one summand to the next
+        a_block,   # IN  int64, from one block of summands to the next
+        n_blocks,  # IN  int64
+        n,         # IN  int64, summands of a block
+        b,         # IN  float, flat: the panels
+        b_at,      # IN  int64
+        b_step,    # IN  int64, from one summand to the next
+        start,     # IN  float, flat: what the sums begin with
+        start_at,  # IN  int64
+        start_row,  # IN  int64, from one row to the next; 0: the same for all
+        out,       # OUT float, flat
+        out_at,    # IN  int64
+        out_row,   # IN  int64
+    ):
+        like = row_zeros(b, n1)
+        n_tiles = -(-n_rows // MOST_ROWS)
+        row = 0
+        for turn in range(n_tiles):
+            # Tiles as equal as can be: 20 rows are four of 5 and not three of 6 and one of 2.
+            rows = (n_rows - row) // (n_tiles - turn)
+            if rows == 1:
+                _tile(row_zeros(b, n1), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            elif rows == 2:
+                _tile(row_zeros(b, n2), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            elif rows == 3:
+                _tile(row_zeros(b, n3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            elif rows == 4:
+                _tile(row_zeros(b, n4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            elif rows == 5:
+                _tile(row_zeros(b, n5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            else:
+                _tile(row_zeros(b, n6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                      start, start_at, start_row, out, out_at, out_row)  # fmt: skip
+            row += rows
+
+    panel_product.__qualname__ = f"panel_product_{n_vectors}"
+    return jit(panel_product, lean=True)
+
+
+@jit(copied=True)
+def _tile(
+    zeros, like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step, start, start_at, start_row, out,
+    out_at, out_row,
+):  # fmt: skip
+    rows, lane = len(zeros) // len(like), row_lanes(b)
+    tile = tile_load(zeros, like, start, start_at + row * start_row, start_row)
+    for r in range(rows):
+        for v in range(len(like)):
+            # What this tile goes to, and what the next one begins with.
+            if start_row == 0:
+                prefetch(out, out_at + (row + r) * out_row + v * lane)
+            else:
+                prefetch(start, start_at + (row + rows + r) * start_row + v * lane)
+    tile = _summed(tile, like, a, a_at + row * a_row, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step)
+    tile_store(tile, like, out, out_at + row * out_row, out_row)
+
+
+@jit(copied=True)
+def _summed(tile, like, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step):
+    for block in range(n_blocks):
+        at = a_at + block * a_block
+        for k in range(n):
+            tile = tile_outer(tile, like, a, at + k * a_step, a_row, b, b_at + k * b_step)
+        b_at += n * b_step
+    return tile
+
+
+product_3 = multiply(3)
+product_4 = multiply(4)
+
+
+@parallel_jit
+def _project(
+    x,         # IN  float (r * x_row,)
+    x_row,     # IN  int64
+    n_rows,    # IN  int64
+    n_in,      # IN  int64
+    packed,    # IN  float (p * n_in * v * lanes,)
+    bias,      # IN  float (p * v * lanes,)
+    n_vectors,  # IN  int64, v: 3 or 4
+    n_panels,  # IN  int64, p
+    out,       # OUT float (p * r * step,)
+    step,      # IN  int64, lanes of all gates of a panel
+    first,     # IN  int64, which of them the product's begin with
+    block,     # IN  int64, rows that are taken at a time
+):
+    lane = row_lanes(packed)
+    width = n_vectors * lane
+    n_blocks = -(-n_rows // block)
+    for task in prange(n_blocks * n_panels):
+        before = flush_denormals()
+        row = task // n_panels * block
+        p = task % n_panels
+        rows = min(block, n_rows - row)
+        at = (p * n_rows + row) * step + first
+        if n_vectors == 4:
+            product_4(rows, x, row * x_row, x_row, 1, 0, 1, n_in, packed, p * n_in * width, width, bias, p * width, 0,
+                      out, at, step)  # fmt: skip
+        else:
+            product_3(rows, x, row * x_row, x_row, 1, 0, 1, n_in, packed, p * n_in * width, width, bias, p * width, 0,
+                      out, at, step)  # fmt: skip
+        restore_denormals(before)
+
+
+def _rows_kept(n_summed, itemsize):
+    """Return how many rows of the left operand stay in the second cache."""
+    return max(24, min(192, _KEPT_BYTES // max(1, n_summed * itemsize) // 24 * 24))
+
+
+def project(x, n_rows, packed, bias, n_vectors, out, step, first):
+    """Write bias + x @ weights, in panels. ``x`` is (r, n_in) and contiguous, ``packed`` from `pack`."""
+    n_in = x.shape[1]
+    n_panels = len(bias) // (n_vectors * lanes(x.dtype))
+    block = _rows_kept(n_in, x.itemsize)
+    _project(
+        x.reshape(-1), n_in, n_rows, n_in, packed, bias, n_vectors, n_panels, out, step, first, block
+    )  # fmt: skip
+
+
+@parallel_jit
+def _project_back(
+    gates,     # IN  float (p * r * step,)
+    n_rows,    # IN  int64, r
+    step,      # IN  int64
+    first,     # IN  int64, the first lane of a panel that is summed
+    n,         # IN  int64, how many of them are
+    n_panels,  # IN  int64, p
+    packed,    # IN  float (q * p * n * 4 * lanes,)
+    out,       # OUT float (r * n_out,)
+    n_out,     # IN  int64
+    block,     # IN  int64, rows that are taken at a time
+    depth,     # IN  int64, panels that are summed at a time
+):
+    lane = row_lanes(packed)
+    width = 4 * lane
+    n_columns = -(-n_out // width)
+    n_blocks = -(-n_rows // block)
+    for task in prange(n_blocks * n_columns):
+        before = flush_denormals()
+        row = task // n_columns * block
+        q = task % n_columns
+        rows = min(block, n_rows - row)
+        p = 0
+        while p < n_panels:
+            deep = min(depth, n_panels - p)
+            _part_product(
+                rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
+                (q * n_panels + p) * n * width, width, p > 0, out, row * n_out + q * width, n_out, lane,
+                0, n_out - q * width, lane,
+            )  # fmt: skip
+            p += deep
+        restore_denormals(before)
+
+
+_PART_1, _PART_2, _PART_3, _PART_4, _PART_5, _PART_6 = (4 * min(rows, MOST_ROWS) for rows in range(1, 7))
+
+
+@jit(lean=True)
+def _part_product(
+    n_rows,    # IN  int64
+    a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+    goes_on,   # IN  bool, whether out holds sums to go on with
+    out,       # INOUT float
+    out_at,    # IN  int64
+    out_row,   # IN  int64
+    out_vector,  # IN  int64, from one vector of a row to the next
+    turn_by,   # IN  int64, which of them the tile's first is; those beyond the last go on with the first
+    count,     # IN  int64, numbers of the first vector that there are, or more
+    less,      # IN  int64, by how much that falls from one vector to the next
+):  # fmt: skip
+    """As `multiply`, for a result that is not in panels: its last vectors may be cut."""
+    like = row_zeros(b, 4)
+    n_tiles = -(-n_rows // MOST_ROWS)
+    row = 0
+    for turn in range(n_tiles):
+        rows = (n_rows - row) // (n_tiles - turn)
+        if rows == 1:
+            _part_tile(row_zeros(b, _PART_1), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        elif rows == 2:
+            _part_tile(row_zeros(b, _PART_2), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        elif rows == 3:
+            _part_tile(row_zeros(b, _PART_3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        elif rows == 4:
+            _part_tile(row_zeros(b, _PART_4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        elif rows == 5:
+            _part_tile(row_zeros(b, _PART_5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        else:
+            _part_tile(row_zeros(b, _PART_6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+        row += rows
+
+
+@jit(copied=True)
+def _part_tile(
+    zeros, like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step, goes_on, out, out_at, out_row,
+    out_vector, turn_by, count, less,
+):  # fmt: skip
+    at = out_at + row * out_row
+    for r in range(len(zeros) // len(like)):
+        for v in range(len(like)):
+            prefetch(out, at + r * out_row + v * out_vector)
+    tile = _summed(zeros, like, a, a_at + row * a_row, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step)
+    if goes_on:
+        # At the end: what was asked for at the beginning is there by now.
+        tile = row_add(tile, tile_load_part(zeros, like, out, at, out_row, out_vector, turn_by, count, less))
+    tile_store_part(tile, like, out, at, out_row, out_vector, turn_by, count, less)
+
+
+def project_back(gates, n_rows, step, first, n, packed, out):
+    """Write gates @ weights.T into ``out`` (r, n_out). ``packed`` is from `pack_transposed`."""
+    lane = lanes(out.dtype)
+    n_out = out.shape[1]
+    n_columns = -(-n_out // (4 * lane))
+    n_panels = len(packed) // max(1, n_columns * n * 4 * lane)
+    depth = max(1, _KEPT_BYTES // (n * 4 * lane * out.itemsize))
+    block = _rows_kept(min(depth, max(1, n_panels)) * n, out.itemsize)
+    _project_back(gates, n_rows, step, first, n, n_panels, packed, out.reshape(-1), n_out, block, depth)
+
+
+@parallel_jit
+def _spread(
+    rows,      # IN  float (s * row,)
+    row,       # IN  int64
+    which,     # IN  int64 (r,) numbers of rows; empty: all in order
+    n_rows,    # IN  int64, r
+    n,         # IN  int64, columns that are wanted
+    out,       # OUT float (groups * r * m,)
+    m,         # IN  int64
+):
+    n_groups = -(-n // m)
+    for group in prange(n_groups):
+        for r in range(n_rows):
+            at = (which[r] if which.shape[0] else r) * row + group * m
+            to = (group * n_rows + r) * m
+            for i in range(m):
+                out[to + i] = rows[at + i] if group * m + i < n else 0
+
+
+def spread_rows(rows, which, n_rows, n):
+    """Return ``rows[which, :n]`` as the left operand of `weigh_back`: groups of columns, one after the other."""
+    m = MOST_ROWS
+    out = np.empty(-(-n // m) * n_rows * m, rows.dtype)
+    _spread(rows.reshape(-1), rows.shape[1], which, n_rows, n, out, m)
+    return out
+
+
+@parallel_jit
+def _weigh_back(
+    left,      # IN  float (groups * r * m,)
+    n,         # IN  int64, rows of the result
+    m,         # IN  int64
+    gates,     # IN  float (p * r * step,)
+    n_rows,    # IN  int64, r
+    step,      # IN  int64
+    first,     # IN  int64
+    n_gates,   # IN  int64, 3 or 4 of a panel
+    n_units,   # IN  int64
+    units,     # IN  int64, units from one vector of a panel to the next: 0 where they are gates of the same units
+    out,       # OUT float (n * row,)
+    row,       # IN  int64
+    turn_by,   # IN  int64, which gate of the result the panel's first vector is
+    depth,     # IN  int64, rows that are summed at a time
+    n_workers,  # IN  int64
+):
+    lane = row_lanes(left)
+    n_groups = -(-n // m)
+    panel_units = lane + 3 * units
+    n_panels = -(-n_units // panel_units)
+    n_tasks = n_panels * n_groups
+    for worker in prange(n_workers):
+        before = flush_denormals()
+        # Some rows at a time: of the left operand and of the gates they stay in the third cache for all of the result.
+        for r in range(0, n_rows, depth):
+            deep = min(depth, n_rows - r)
+            task = worker * n_tasks // n_workers
+            end = (worker + 1) * n_tasks // n_workers
+            while task < end:
+                p = task // n_groups
+                begin_group = task % n_groups
+                end_group = min(n_groups, begin_group + end - task)
+                # A gate's columns are n_units apart in the result; the next units' are beside them.
+                for group in range(begin_group, end_group):
+                    _weigh_tile(
+                        min(m, n - group * m), left, (group * n_rows + r) * m, m, deep, gates,
+                        (p * n_rows + r) * step + first, step, n_gates, r > 0, out,
+                        group * m * row + p * panel_units, row, units if units else n_units, turn_by,
+                        n_units - p * panel_units, units,
+                    )  # fmt: skip
+                task += end_group - begin_group
+        restore_denormals(before)
+
+
+@jit(copied=True)
+def _weigh_tile(
+    rows, a, a_at, a_step, n, b, b_at, b_step, n_gates, goes_on, out, out_at, out_row, out_vector, turn_by, count,
+    less,
+):  # fmt: skip
+    if n_gates == 4:
+        _part_product(rows, a, a_at, 1, a_step, 0, 1, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector,
+                      turn_by, count, less)  # fmt: skip
+    else:
+        _three_product(rows, a, a_at, 1, a_step, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector,
+                       turn_by, count)  # fmt: skip
+
+
+_THREE_1, _THREE_2, _THREE_3, _THREE_4, _THREE_5, _THREE_6 = (3 * min(rows, MOST_ROWS) for rows in range(1, 7))
+
+
+@jit(lean=True)
+def _three_product(
+    rows, a, a_at, a_row, a_step, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector, turn_by, count
+):  # fmt: skip
+    like = row_zeros(b, 3)
+    if rows == 1:
+        _part_tile(row_zeros(b, _THREE_1), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+    elif rows == 2:
+        _part_tile(row_zeros(b, _THREE_2), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+    elif rows == 3:
+        _part_tile(row_zeros(b, _THREE_3), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+    elif rows == 4:
+        _part_tile(row_zeros(b, _THREE_4), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+    elif rows == 5:
+        _part_tile(row_zeros(b, _THREE_5), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+    else:
+        _part_tile(row_zeros(b, _THREE_6), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
+                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
+
+
+def weigh_back(left, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False):
+    """Write left.T @ gates into ``out`` (n, columns). ``left`` is from `spread_rows`.
+
+    The vectors of a panel are gates of the same units, the first of them number ``turn_by`` of the result; or with
+    ``side_by_side`` units beside one another.
+    """
+    if n == 0 or n_rows == 0:
+        out[:] = 0
+        return
+    lane = lanes(out.dtype)
+    depth = max(64, _KEPT_BYTES // (step * out.itemsize))
+    _weigh_back(
+        left, n, MOST_ROWS, gates, n_rows, step, first, n_gates, n_units, lane if side_by_side else 0,
+        out.reshape(-1), out.shape[1], turn_by, depth, get_num_threads(),
+    )  # fmt: skip
+
+
+@parallel_jit
+def _pack(
+    weights,  # IN  float (n * gates * h,)
+    n,        # IN  int64
+    gates,    # IN  int64
+    h,        # IN  int64
+    order,    # IN  int64 (v,) which gate each vector of a panel is
+    out,      # OUT float (p * n * v * lanes,)
+    side,     # IN  bool, units beside one another instead of gates
+):
+    lane = row_lanes(out)
+    v = order.shape[0]
+    units = lane * v if side else lane
+    n_panels = -(-h // units)
+    for p in prange(n_panels):
+        for k in range(n):
+            for i in range(v):
+                to = ((p * n + k) * v + i) * lane
+                unit = p * units + (i * lane if side else 0)
+                at = (k * gates + order[i]) * h + unit
+                if unit + lane <= h:
+                    vector_store(vector_load(weights, at), out, to)
+                else:
+                    for u in range(lane):
+                        out[to + u] = weights[at + u] if unit + u < h else 0
+
+
+def pack(weights, n_gates, order, side_by_side=False):
+    """Return weights (n, gates * h) in panels whose vectors are the gates in ``order`` of the same units.
+
+    With ``side_by_side`` there is one gate, and the vectors are units beside one another.
+    """
+    n, h = weights.shape[0], weights.shape[1] // n_gates
+    v = len(order)
+    units = lanes(weights.dtype) * (v if side_by_side else 1)
+    out = np.empty(-(-h // units) * n * v * lanes(weights.dtype), weights.dtype)
+    _pack(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, side_by_side)
+    return out
+
+
+@parallel_jit
+def _pack_transposed(
+    weights,  # IN  float (n * gates * h,)
+    n,        # IN  int64
+    gates,    # IN  int64
+    h,        # IN  int64
+    order,    # IN  int64 (v,)
+    out,      # OUT float (q * p * v * lanes * 4 * lanes,)
+    side,     # IN  bool
+):
+    lane = row_lanes(out)
+    v = order.shape[0]
+    units = lane * v if side else lane
+    n_panels = -(-h // units)
+    width = 4 * lane
+    n_columns = -(-n // width)
+    for task in prange(n_columns * n_panels):
+        q = task // n_panels
+        p = task % n_panels
+        for i in range(v):
+            unit = p * units + (i * lane if side else 0)
+            to = (task * v + i) * lane * width
+            at = order[i] * h + unit
+            if unit + lane <= h and (q + 1) * width <= n:
+                for c in range(0, width, lane):
+                    block_transposed(weights, (q * width + c) * gates * h + at, gates * h, out, to + c, width)
+            else:
+                for c in range(width):
+                    k = q * width + c
+                    for u in range(lane):
+                        out[to + u * width + c] = weights[k * gates * h + at + u] if unit + u < h and k < n else 0
+
+
+def pack_transposed(weights, n_gates, order, side_by_side=False):
+    """Return the transpose of weights (n, gates * h) in panels of four vectors of its n columns.
+
+    What is summed is in the order of the panels of `pack`.
+    """
+    n, h = weights.shape[0], weights.shape[1] // n_gates
+    lane, v = lanes(weights.dtype), len(order)
+    n_panels = -(-h // (lane * (v if side_by_side else 1)))
+    out = np.empty(-(-n // (4 * lane)) * n_panels * v * lane * 4 * lane, weights.dtype)
+    _pack_transposed(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, side_by_side)
+    return out
+
+
+@parallel_jit
+def _add_columns(
+    gates,     # IN  float (p * r * step,)
+    n_rows,    # IN  int64
+    step,      # IN  int64
+    n_panels,  # IN  int64
+    out,       # OUT float (p * step,)
+):
+    lane = row_lanes(gates)
+    for p in prange(n_panels):
+        for d in range(0, step, lane):
+            at = p * n_rows * step + d
+            total = vector_of(gates, 0.0)
+            r = 0
+            # Sums of 64 rows first: the error grows by the square root of how many numbers one sum takes.
+            while r < n_rows:
+                part = vector_load(gates, at + r * step)
+                for s in range(r + 1, min(r + 64, n_rows)):
+                    part = part + vector_load(gates, at + s * step)
+                total = total + part
+                r += 64
+            vector_store(total, out, p * step + d)
+
+
+def add_columns(gates, n_rows, step, n_panels):
+    """Return the sums of all rows, (p, step)."""
+    out = np.zeros(n_panels * step, gates.dtype)
+    if n_rows:
+        _add_columns(gates, n_rows, step, n_panels, out)
+    return out.reshape(n_panels, step)

@@ -1,0 +1,571 @@
+"""The steps of recurrent networks on the CPU: LSTM, GRU and RNN, forward and backward.
+
+The inputs' part of all gates is one product before the first step, and the gradients of weights and inputs are products
+after the last one (`_panels`). What is left in a step is h @ w_h, whose tiles are followed by the cells of the units
+that they are gates of, while they are in the first cache.
+
+Rows are those of a batch in which no sequence is shorter than the one behind it: step t has the first ``starts[t + 1] -
+starts[t]`` of them, so that work shrinks with the sequences that go on. Row i of step t is row ``starts[t] + i``;
+states have ``n`` rows more in front, the ones before the first step.
+
+Two ways to share a step: each thread takes some sequences through all steps, and none waits for another; or each takes
+some units of all sequences, and they meet after every step. The first way reads all weights for a few rows, the second
+reads each weight once a step; see `_by_rows`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from .._jit import jit, parallel_jit
+from .._tiles import (
+    flush_denormals,
+    restore_denormals,
+    vector_load,
+    vector_muladd,
+    vector_of,
+    vector_relu,
+    vector_sigmoid,
+    vector_store,
+    vector_tanh,
+    vector_where_positive,
+)
+from .._vector import lanes, row_lanes
+from ._panels import (
+    add_columns,
+    pack,
+    pack_transposed,
+    product_3,
+    product_4,
+    project,
+    project_back,
+    spread_rows,
+    weigh_back,
+)
+
+__all__ = ["GRU", "LSTM", "RELU", "TANH", "backward", "forward"]
+
+LSTM, GRU, TANH, RELU = 0, 1, 2, 3
+
+# Bytes of recurrent weights that a core's second cache keeps beside the rest.
+_CACHED_BYTES = 3 * 2**18
+# Rows of a thread that are worth reading weights for from beyond that cache.
+_MANY_ROWS = 24
+# Panels of gates that are summed at a time: 256 KB of weights.
+_DEPTH = 16
+# Products and sums of a step below which another thread costs more than it helps: some microseconds.
+_SMALL = 2**18
+
+
+def _gates_of(kind):
+    """Return (gates of the weights, their order in a panel for x, for h, first lane of h's in vectors, vectors)."""
+    if kind == LSTM:
+        return 4, (0, 1, 2, 3), (0, 1, 2, 3), 0
+    if kind == GRU:
+        # A panel holds the candidate's part of x, reset, update, and the candidate's part of h: x has the first three
+        # of them and h the last three.
+        return 3, (2, 0, 1), (0, 1, 2), 1
+    return 1, (0, 0, 0, 0), (0, 0, 0, 0), 0
+
+
+@jit(lean=True)
+def _lstm_cells(
+    n_rows,    # IN  int64
+    lane,      # IN  int64
+    gates,     # INOUT float: sums; then input, forget, candidate and output after their functions
+    at,        # IN  int64
+    step,      # IN  int64
+    c,         # INOUT float
+    c_before,  # IN  int64
+    c_now,     # IN  int64
+    h,         # OUT float
+    width,     # IN  int64, of a row of states
+):
+    for r in range(n_rows):
+        here = at + r * step
+        i = vector_sigmoid(vector_load(gates, here))
+        f = vector_sigmoid(vector_load(gates, here + lane))
+        g = vector_tanh(vector_load(gates, here + 2 * lane))
+        o = vector_sigmoid(vector_load(gates, here + 3 * lane))
+        now = vector_muladd(f, vector_load(c, c_before + r * width), i * g)
+        vector_store(i, gates, here)
+        vector_store(f, gates, here + lane)
+        vector_store(g, gates, here + 2 * lane)
+        vector_store(o, gates, here + 3 * lane)
+        vector_store(now, c, c_now + r * width)
+        vector_store(o * vector_tanh(now), h, c_now + r * width)
+
+
+@jit(lean=True)
+def _gru_cells(
+    n_rows,    # IN  int64
+    lane,      # IN  int64
+    gates,     # INOUT float: sums; then candidate, reset, update after their functions, and the candidate's part of h
+    at,        # IN  int64
+    step,      # IN  int64
+    h,         # INOUT float
+    h_before,  # IN  int64
+    h_now,     # IN  int64
+    width,     # IN  int64
+):
+    for r in range(n_rows):
+        here = at + r * step
+        reset = vector_sigmoid(vector_load(gates, here + lane))
+        z = vector_sigmoid(vector_load(gates, here + 2 * lane))
+        n = vector_tanh(vector_muladd(reset, vector_load(gates, here + 3 * lane), vector_load(gates, here)))
+        vector_store(n, gates, here)
+        vector_store(reset, gates, here + lane)
+        vector_store(z, gates, here + 2 * lane)
+        before = vector_load(h, h_before + r * width)
+        vector_store(vector_muladd(z, before - n, n), h, h_now + r * width)
+
+
+@jit(lean=True)
+def _rnn_cells(
+    n_rows,  # IN  int64
+    lane,    # IN  int64
+    kind,    # IN  int64
+    gates,   # IN  float
+    at,      # IN  int64
+    step,    # IN  int64
+    h,       # OUT float
+    h_now,   # IN  int64
+    width,   # IN  int64
+):
+    for r in range(n_rows):
+        for v in range(0, step, lane):
+            value = vector_load(gates, at + r * step + v)
+            if kind == TANH:
+                vector_store(vector_tanh(value), h, h_now + r * width + v)
+            else:
+                vector_store(vector_relu(value), h, h_now + r * width + v)
+
+
+@jit(copied=True)
+def _step_forward(
+    kind,    # IN  int64
+    t,       # IN  int64
+    first,   # IN  int64, the first sequence
+    n_rows,  # IN  int64, how many
+    p,       # IN  int64, the first panel
+    end,     # IN  int64, the one after the last
+    n,       # IN  int64, sequences of the batch
+    starts,  # IN  int64 (t + 1,)
+    gates,   # INOUT float (p * r * step,)
+    h,       # INOUT float ((n + r) * width,)
+    c,       # INOUT float
+    packed,  # IN  float
+    bias,    # IN  float (p * lanes,) of the candidate's part of h, for GRU
+    units,   # IN  int64, h
+    width,   # IN  int64
+):
+    lane = row_lanes(gates)
+    step = 4 * lane
+    total = starts[starts.shape[0] - 1]
+    before = (n + starts[t - 1] if t > 0 else 0) + first
+    now = n + starts[t] + first
+    panel_units = step if kind >= TANH else lane
+    while p < end:
+        at = (p * total + starts[t] + first) * step
+        unit = p * panel_units
+        if kind == GRU:
+            part = vector_load(bias, p * lane)
+            for r in range(n_rows):
+                vector_store(part, gates, at + r * step + 3 * lane)
+            product_3(n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * 3 * lane, 3 * lane,
+                      gates, at + lane, step, gates, at + lane, step)  # fmt: skip
+            _gru_cells(n_rows, lane, gates, at, step, h, before * width + unit, now * width + unit, width)
+        else:
+            product_4(n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * step, step, gates, at,
+                      step, gates, at, step)  # fmt: skip
+            if kind == LSTM:
+                _lstm_cells(
+                    n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, h, width
+                )  # fmt: skip
+            else:
+                _rnn_cells(n_rows, lane, kind, gates, at, step, h, now * width + unit, width)
+        p += 1
+
+
+@parallel_jit
+def _forward(
+    kind,      # IN  int64
+    bounds,    # IN  int64 (w + 1,) the sequences, or the panels, of each worker
+    by_rows,   # IN  bool
+    n,         # IN  int64, sequences
+    n_panels,  # IN  int64
+    starts,    # IN  int64 (t + 1,)
+    gates,     # INOUT float
+    h,         # INOUT float
+    c,         # INOUT float
+    packed,    # IN  float
+    bias,      # IN  float
+    units,     # IN  int64
+    width,     # IN  int64
+):
+    n_steps = starts.shape[0] - 1
+    n_workers = bounds.shape[0] - 1
+    if by_rows:
+        for worker in prange(n_workers):
+            mode = flush_denormals()
+            first = bounds[worker]
+            for t in range(n_steps):
+                rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
+                if rows > 0:
+                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, h, c, packed, bias, units, width)
+            restore_denormals(mode)
+    else:
+        for t in range(n_steps):
+            for worker in prange(n_workers):
+                mode = flush_denormals()
+                _step_forward(
+                    kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, starts, gates, h, c,
+                    packed, bias, units, width,
+                )  # fmt: skip
+                restore_denormals(mode)
+
+
+@jit(lean=True)
+def _lstm_cells_back(
+    n_rows,    # IN  int64
+    lane,      # IN  int64
+    gates,     # IN  float
+    at,        # IN  int64
+    step,      # IN  int64
+    c,         # IN  float
+    c_before,  # IN  int64
+    c_now,     # IN  int64
+    width,     # IN  int64
+    dy,        # IN  float
+    dy_at,     # IN  int64
+    dgates,    # OUT float
+    dh,        # INOUT float, what comes from the step behind; then 0
+    dc,        # INOUT float
+    d_at,      # IN  int64
+    d_row,     # IN  int64
+):
+    one, zero = vector_of(gates, 1.0), vector_of(gates, 0.0)
+    for r in range(n_rows):
+        here = at + r * step
+        there = d_at + r * d_row
+        i, f = vector_load(gates, here), vector_load(gates, here + lane)
+        g, o = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        size = vector_tanh(vector_load(c, c_now + r * width))
+        to_h = vector_load(dy, dy_at + r * width) + vector_load(dh, there)
+        to_c = vector_muladd(to_h * o, one - size * size, vector_load(dc, there))
+        vector_store(to_c * g * i * (one - i), dgates, here)
+        vector_store(to_c * vector_load(c, c_before + r * width) * f * (one - f), dgates, here + lane)
+        vector_store(to_c * i * (one - g * g), dgates, here + 2 * lane)
+        vector_store(to_h * size * o * (one - o), dgates, here + 3 * lane)
+        vector_store(zero, dh, there)
+        vector_store(to_c * f, dc, there)
+
+
+@jit(lean=True)
+def _gru_cells_back(
+    n_rows,    # IN  int64
+    lane,      # IN  int64
+    gates,     # IN  float
+    at,        # IN  int64
+    step,      # IN  int64
+    h,         # IN  float
+    h_before,  # IN  int64
+    width,     # IN  int64
+    dy,        # IN  float
+    dy_at,     # IN  int64
+    dgates,    # OUT float
+    dh,        # INOUT float, what comes from the step behind; then what goes past the gates
+    d_at,      # IN  int64
+    d_row,     # IN  int64
+):
+    one = vector_of(gates, 1.0)
+    for r in range(n_rows):
+        here = at + r * step
+        there = d_at + r * d_row
+        n, reset = vector_load(gates, here), vector_load(gates, here + lane)
+        z, part = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        to_h = vector_load(dy, dy_at + r * width) + vector_load(dh, there)
+        to_n = to_h * (one - z) * (one - n * n)
+        vector_store(to_n, dgates, here)
+        vector_store(to_n * part * reset * (one - reset), dgates, here + lane)
+        vector_store(to_h * (vector_load(h, h_before + r * width) - n) * z * (one - z), dgates, here + 2 * lane)
+        vector_store(to_n * reset, dgates, here + 3 * lane)
+        vector_store(to_h * z, dh, there)
+
+
+@jit(lean=True)
+def _rnn_cells_back(
+    n_rows,  # IN  int64
+    lane,    # IN  int64
+    kind,    # IN  int64
+    h,       # IN  float
+    h_now,   # IN  int64
+    width,   # IN  int64
+    dy,      # IN  float
+    dy_at,   # IN  int64
+    dgates,  # OUT float
+    at,      # IN  int64
+    step,    # IN  int64
+    dh,      # INOUT float, what comes from the step behind; then 0
+    d_at,    # IN  int64
+    d_row,   # IN  int64
+):
+    one, zero = vector_of(h, 1.0), vector_of(h, 0.0)
+    for r in range(n_rows):
+        for v in range(0, step, lane):
+            there = d_at + r * d_row + v
+            now = vector_load(h, h_now + r * width + v)
+            to_h = vector_load(dy, dy_at + r * width + v) + vector_load(dh, there)
+            vector_store(zero, dh, there)
+            if kind == TANH:
+                vector_store(to_h * (one - now * now), dgates, at + r * step + v)
+            else:
+                vector_store(vector_where_positive(now, to_h), dgates, at + r * step + v)
+
+
+@jit(copied=True)
+def _carry_back(
+    kind,    # IN  int64
+    t,       # IN  int64, the step whose gates' gradients are known
+    first,   # IN  int64
+    n_rows,  # IN  int64
+    q,       # IN  int64, four vectors of units
+    n_panels,  # IN  int64
+    starts,  # IN  int64 (t + 1,)
+    dgates,  # IN  float
+    dh,      # INOUT float (n * d_row,)
+    d_row,   # IN  int64
+    packed,  # IN  float
+):
+    """Add what the gates of step t change to the states before it."""
+    lane = row_lanes(dgates)
+    step = 4 * lane
+    total = starts[starts.shape[0] - 1]
+    skipped = lane if kind == GRU else 0
+    summed = step - skipped
+    at = first * d_row + q * step
+    p = 0
+    while p < n_panels:
+        # Some panels at a time, whose weights stay in the second cache for all rows.
+        deep = min(_DEPTH, n_panels - p)
+        product_4(n_rows, dgates, (p * total + starts[t] + first) * step + skipped, step, 1, total * step, deep, summed,
+                  packed, (q * n_panels + p) * summed * step, step, dh, at, d_row, dh, at, d_row)  # fmt: skip
+        p += deep
+
+
+@jit(copied=True)
+def _step_back(
+    kind,    # IN  int64
+    t,       # IN  int64
+    first,   # IN  int64
+    n_rows,  # IN  int64
+    q,       # IN  int64, four vectors of units
+    end,     # IN  int64
+    n,       # IN  int64
+    n_panels,  # IN  int64
+    starts,  # IN  int64 (t + 1,)
+    gates,   # IN  float
+    h,       # IN  float
+    c,       # IN  float
+    width,   # IN  int64
+    dy,      # IN  float (r * width,)
+    dgates,  # OUT float
+    dh,      # INOUT float
+    dc,      # INOUT float
+    d_row,   # IN  int64
+    packed,  # IN  float
+):
+    lane = row_lanes(gates)
+    step = 4 * lane
+    total = starts[starts.shape[0] - 1]
+    before = (n + starts[t - 1] if t > 0 else 0) + first
+    now = n + starts[t] + first
+    goes_on = 0
+    if t + 2 < starts.shape[0]:
+        goes_on = min(first + n_rows, starts[t + 2] - starts[t + 1]) - first
+    while q < end:
+        if goes_on > 0:
+            _carry_back(kind, t + 1, first, goes_on, q, n_panels, starts, dgates, dh, d_row, packed)
+        if kind >= TANH:
+            unit = q * step
+            _rnn_cells_back(
+                n_rows, lane, kind, h, now * width + unit, width, dy, (starts[t] + first) * width + unit, dgates,
+                (q * total + starts[t] + first) * step, step, dh, first * d_row + unit, d_row,
+            )  # fmt: skip
+        else:
+            for p in range(4 * q, min(4 * q + 4, n_panels)):
+                unit = p * lane
+                at = (p * total + starts[t] + first) * step
+                dy_at = (starts[t] + first) * width + unit
+                d_at = first * d_row + unit
+                if kind == LSTM:
+                    _lstm_cells_back(
+                        n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, width, dy, dy_at,
+                        dgates, dh, dc, d_at, d_row,
+                    )  # fmt: skip
+                else:
+                    _gru_cells_back(
+                        n_rows, lane, gates, at, step, h, before * width + unit, width, dy, dy_at, dgates, dh, d_at,
+                        d_row,
+                    )  # fmt: skip
+        q += 1
+
+
+@parallel_jit
+def _backward(
+    kind,      # IN  int64
+    bounds,    # IN  int64 (w + 1,) the sequences, or the panels of four vectors, of each worker
+    by_rows,   # IN  bool
+    n,         # IN  int64
+    n_panels,  # IN  int64
+    n_columns,  # IN  int64, panels of four vectors of units
+    starts,    # IN  int64 (t + 1,)
+    gates,     # IN  float
+    h,         # IN  float
+    c,         # IN  float
+    width,     # IN  int64
+    dy,        # IN  float
+    dgates,    # OUT float
+    dh,        # INOUT float
+    dc,        # INOUT float
+    d_row,     # IN  int64
+    packed,    # IN  float
+):
+    n_steps = starts.shape[0] - 1
+    n_workers = bounds.shape[0] - 1
+    if by_rows:
+        for worker in prange(n_workers):
+            mode = flush_denormals()
+            first = bounds[worker]
+            rows = 0
+            for t in range(n_steps - 1, -1, -1):
+                rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
+                if rows > 0:
+                    _step_back(kind, t, first, rows, 0, n_columns, n, n_panels, starts, gates, h, c, width, dy, dgates,
+                               dh, dc, d_row, packed)  # fmt: skip
+            if rows > 0:
+                for q in range(n_columns):
+                    _carry_back(kind, 0, first, rows, q, n_panels, starts, dgates, dh, d_row, packed)
+            restore_denormals(mode)
+    else:
+        for t in range(n_steps - 1, -1, -1):
+            for worker in prange(n_workers):
+                mode = flush_denormals()
+                _step_back(kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, n_panels,
+                           starts, gates, h, c, width, dy, dgates, dh, dc, d_row, packed)  # fmt: skip
+                restore_denormals(mode)
+        for worker in prange(n_workers):
+            mode = flush_denormals()
+            for q in range(bounds[worker], bounds[worker + 1]):
+                _carry_back(kind, 0, 0, starts[1] - starts[0], q, n_panels, starts, dgates, dh, d_row, packed)
+            restore_denormals(mode)
+
+
+def _share(starts, n, n_panels, n_bytes):
+    """Return (bounds of the workers, whether they share the sequences and not the units)."""
+    n_threads = get_num_threads()
+    if n_threads > 1 and (n_bytes <= _CACHED_BYTES or n >= _MANY_ROWS * n_threads) and n >= n_threads:
+        # As many steps for each: the first sequences have the most.
+        lengths = np.searchsorted(-np.diff(starts), -np.arange(n), side="left")
+        done = np.concatenate(([0], np.cumsum(lengths)))
+        bounds = np.searchsorted(done, done[-1] * np.arange(n_threads + 1) / n_threads)
+        bounds[0], bounds[-1] = 0, n
+        return bounds.astype(np.int64), True
+    return np.arange(n_threads + 1, dtype=np.int64) * n_panels // n_threads, False
+
+
+def _padded(rows, width):
+    out = np.zeros((len(rows), width), rows.dtype)
+    out[:, : rows.shape[1]] = rows
+    return out
+
+
+def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
+    """Run all steps; return (gates, h, c) as `backward` takes them.
+
+    ``x`` is (r, d), ``h0`` and ``c0`` (n, h), ``bias`` (gates * h,), ``bias_h`` (h,) what the candidate's part of h has
+    of its own with GRU; the states come back with n rows in front and padded to whole panels.
+    """
+    n_gates, order_x, order_h, _ = _gates_of(kind)
+    side = kind >= TANH
+    n, units = h0.shape
+    n_rows = len(x)
+    dtype = x.dtype
+    lane = lanes(dtype)
+    panel_units = 4 * lane if side else lane
+    n_panels = -(-units // panel_units)
+    width = n_panels * panel_units
+    step = 4 * lane
+    gates = np.empty(n_panels * n_rows * step, dtype)
+    h = np.empty((n + n_rows, width), dtype)
+    h[:n, :units], h[:n, units:] = h0, 0
+    c = np.empty((n + n_rows, width) if kind == LSTM else (0, width), dtype)
+    if kind == LSTM:
+        c[:n, :units], c[:n, units:] = c0, 0
+    if n_rows == 0:
+        return gates, h, c
+    packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
+    project(x, n_rows, pack(w_x, n_gates, order_x, side), packed_bias, len(order_x), gates, step, 0)
+    packed = pack(w_h, n_gates, order_h, side)
+    own = _padded(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
+    bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)
+    _forward(
+        kind, bounds, by_rows, n, n_panels, starts, gates, h.reshape(-1), c.reshape(-1), packed, own, units, width
+    )
+    return gates, h, c
+
+
+def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
+    """Return (dx, dh0, dc0, dw_x, dw_h, db, db_h) from gradients by h (r, h) and by the last states (n, h)."""
+    n_gates, order_x, order_h, skipped = _gates_of(kind)
+    side = kind >= TANH
+    n, units = dh.shape
+    n_rows, n_in = x.shape
+    dtype = x.dtype
+    lane = lanes(dtype)
+    step = 4 * lane
+    width = h.shape[1]
+    n_panels = width // (step if side else lane)
+    n_columns = -(-width // step)
+    dw_x = np.empty((n_in, n_gates * units), dtype)
+    dw_h = np.empty((units, n_gates * units), dtype)
+    if n_rows == 0:
+        dw_x[:], dw_h[:] = 0, 0
+        zeros = np.zeros(n_gates * units, dtype)
+        return np.zeros((0, n_in), dtype), dh.copy(), dc.copy(), dw_x, dw_h, zeros, zeros[:units].copy()
+    packed = pack_transposed(w_h, n_gates, order_h, side)
+    if dy.shape[1] != width:
+        dy = _padded(dy, width)
+    carried = _padded(dh, n_columns * step)
+    carried_c = _padded(dc, n_columns * step) if kind == LSTM else carried
+    dgates = np.empty_like(gates)
+    bounds, by_rows = _share(starts, n, n_columns, packed.nbytes)
+    _backward(
+        kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
+        dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), n_columns * step, packed,
+    )  # fmt: skip
+    dx = np.empty((n_rows, n_in) if with_dx else (0, n_in), dtype)
+    n_vectors = len(order_x)
+    if with_dx and n_in:
+        project_back(dgates, n_rows, step, 0, n_vectors * lane, pack_transposed(w_x, n_gates, order_x, side), dx)
+    none = np.empty(0, np.int64)
+    weigh_back(spread_rows(x, none, n_rows, n_in), n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x,
+               order_x[0], side)  # fmt: skip
+    # The state before row i of step t is row i of the step before, or of the first states.
+    counts = np.diff(starts)
+    before = none
+    if counts[-1] != n:
+        base = np.concatenate(([0], n + starts[:-2]))
+        before = np.arange(n_rows) + np.repeat(base - starts[:-1], counts)
+    weigh_back(spread_rows(h, before, n_rows, units), units, dgates, n_rows, step, skipped * lane, n_vectors, units,
+               dw_h, 0, side)  # fmt: skip
+    sums = add_columns(dgates, n_rows, step, n_panels)
+    if side:
+        db = sums.reshape(-1)[:units].copy()
+        db_h = db
+    else:
+        by_gate = sums.reshape(n_panels, 4, lane).transpose(1, 0, 2).reshape(4, -1)[:, :units]
+        db = by_gate[np.argsort(order_x)].reshape(-1) if kind == GRU else by_gate.reshape(-1)
+        db_h = by_gate[3].copy() if kind == GRU else db
+    return dx, carried[:, :units], carried_c[:, :units], dw_x, dw_h, np.ascontiguousarray(db), db_h

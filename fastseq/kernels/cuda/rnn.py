@@ -1,0 +1,97 @@
+"""The simple recurrent network with CUDA; see `_recurrent`."""
+
+from __future__ import annotations
+
+import math
+
+from .. import _cuda
+from .._cuda import cuda
+from ._recurrent import gradients_of_weights, rows_before, steps_of
+
+
+@_cuda.cuda_jit
+def _cells(
+    sums,   # IN  float (n, h) the hidden states' part
+    parts,  # IN  float (n, h) the inputs' part
+    relu,   # IN  bool
+    new_h,  # OUT float (n, h)
+):
+    units = new_h.shape[1]
+    zero = new_h.dtype.type(0)
+    for k in range(cuda.grid(1), new_h.shape[0] * units, cuda.gridsize(1)):
+        row = k // units
+        u = k - row * units
+        a = parts[row, u] + sums[row, u]
+        if relu:
+            # NaN is not below 0, so it passes.
+            if a < zero:
+                a = zero
+        else:
+            a = math.tanh(a)
+        new_h[row, u] = a
+
+
+@_cuda.cuda_jit
+def _cells_back(
+    new_h,  # IN  float (n, h)
+    dy,     # IN  float (n, h)
+    dh,     # IN  float (n, h) from the step behind
+    relu,   # IN  bool
+    d,      # OUT float (n, h)
+):
+    units = new_h.shape[1]
+    one = new_h.dtype.type(1)
+    zero = new_h.dtype.type(0)
+    for k in range(cuda.grid(1), dy.shape[0] * units, cuda.gridsize(1)):
+        row = k // units
+        u = k - row * units
+        to_h = dy[row, u] + dh[row, u]
+        now = new_h[row, u]
+        if not relu:
+            to_h = to_h * (one - now * now)
+        elif now <= zero:
+            to_h = zero
+        d[row, u] = to_h
+
+
+PTX = {
+    "_cells": [f"void({t}[:, ::1], {t}[:, ::1], boolean, {t}[:, ::1])" for t in ("float32", "float64")],
+    "_cells_back": [
+        f"void({t}[:, ::1], {t}[:, ::1], {t}[:, ::1], boolean, {t}[:, ::1])" for t in ("float32", "float64")
+    ],
+}
+
+
+def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity):
+    """Run; see the contract."""
+    xp = _cuda.xp()
+    n, units = h0.shape
+    parts = _cuda.asarray(xp.matmul(x, w_x) + b)
+    h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
+    h[:n] = h0
+    before = 0
+    for first, rows in steps_of(starts):
+        now = n + first
+        sums = _cuda.asarray(xp.matmul(h[before : before + rows], w_h))
+        _cuda.launch(
+            _cells, rows * units, sums, parts[first : first + rows], nonlinearity == "relu", h[now : now + rows]
+        )
+        before = now
+    return (h,)
+
+
+def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    xp = _cuda.xp()
+    n, units = dh_n.shape
+    d = _cuda.asarray(xp.empty((len(x), units), x.dtype))
+    carried = _cuda.asarray(dh_n.copy())
+    for first, rows in reversed(steps_of(starts)):
+        now, mine = n + first, slice(first, first + rows)
+        _cuda.launch(
+            _cells_back, rows * units, h[now : now + rows], dh[mine], carried[:rows], nonlinearity == "relu", d[mine]
+        )
+        carried[:rows] = xp.matmul(d[mine], w_h.T)
+    dw_x, dw_h, db = gradients_of_weights(x, rows_before(starts, n, h), d, d)
+    dx = xp.matmul(d, w_x.T) if with_dx else xp.empty((0, x.shape[1]), x.dtype)
+    return dx, carried, dw_x, dw_h, db

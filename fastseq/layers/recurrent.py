@@ -1,0 +1,511 @@
+"""Recurrent layers: RNN, LSTM and GRU, of several layers and in one or both directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..errors import DTypeError, ShapeError, ValueRangeError
+from ..kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
+from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
+from ..kernels._sequences import as_lengths
+from ..random import as_key
+from . import _convert, _initial
+from ._base import Layer, Param, as_gradient, as_input
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+_INITIALS = (*_initial.INITIALS, "orthogonal")
+_MERGES = ("concat", "sum")
+
+
+def _orthogonal(n: int, key: Any, dtype: np.dtype) -> np.ndarray:
+    """Return a random orthogonal matrix (n, n), evenly drawn from all of them."""
+    q, r = np.linalg.qr(_initial.normal((n, n), 1.0, key, np.dtype(np.float64)))
+    return np.ascontiguousarray(q * np.sign(np.diag(r)), dtype)
+
+
+def _reversed_in_time(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Return sequences (t, n, ...) from their last step to their first; what is behind their ends stays there."""
+    if lengths is None:
+        return x[::-1]
+    steps = np.arange(len(x))[:, None]
+    turned = np.where(steps < lengths, lengths - 1 - steps, steps)
+    result: np.ndarray = x[turned, np.arange(x.shape[1])]
+    return result
+
+
+class _Recurrent(Layer):
+    """What RNN, LSTM and GRU share; see them."""
+
+    _gates = 1
+    _states = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        bidirectional: bool = False,
+        merge: str = "concat",
+        dropout: float = 0.0,
+        initial: str = "uniform",
+        dtype: Any = "float32",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = check_integer(input_size, "input_size", 1)
+        self.hidden_size = check_integer(hidden_size, "hidden_size", 1)
+        self.num_layers = check_integer(num_layers, "num_layers", 1)
+        self.bidirectional = bool(bidirectional)
+        self.bias = bool(bias)
+        if merge not in _MERGES:
+            raise ValueRangeError(f"merge is {merge!r}, expected one of {_MERGES}")
+        self.merge = merge
+        self.dropout = check_finite_number(dropout, "dropout", 0.0, upper=1.0)
+        if self.dropout == 1.0:
+            raise ValueRangeError("dropout is 1, expected less: nothing would be left")
+        if initial not in _INITIALS:
+            raise ValueRangeError(f"initial is {initial!r}, expected one of {_INITIALS}")
+        self.dtype = as_float_dtype(dtype)
+        self._key = int(as_key(random_state, type(self).__name__.lower()))
+        self._passes = 0
+        for name, width in self._cells():
+            self._begin(name, width, initial)
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """The width of the output: ``hidden_size``, or twice that where both directions are side by side."""
+        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    def _cells(self) -> list[tuple[str, int]]:
+        """Return the name and the width of the input of each cell: layer by layer, forwards and then backwards."""
+        names = []
+        for number in range(self.num_layers):
+            width = self.input_size if number == 0 else self.output_size
+            names.append((f"layer{number}", width))
+            if self.bidirectional:
+                names.append((f"layer{number}.reverse", width))
+        return names
+
+    def _begin(self, name: str, width: int, initial: str) -> None:
+        units, gates = self.hidden_size, self._gates
+
+        def key(part: str) -> Any:
+            return as_key(self._key, f"{name}.{part}")
+
+        kind = "xavier" if initial == "orthogonal" else initial
+        # PyTorch takes 1 / sqrt(H) for all of them, the book each matrix's own number of inputs.
+        from_x = units if initial == "uniform" else width
+        w_x = _initial.fan_in(kind, (width, gates * units), from_x, key("w_x"), self.dtype)
+        if initial == "orthogonal":
+            parts = [_orthogonal(units, key(f"w_h.{gate}"), self.dtype) for gate in range(gates)]
+            w_h = np.concatenate(parts, axis=1)
+        else:
+            w_h = _initial.fan_in(kind, (units, gates * units), units, key("w_h"), self.dtype)
+        self.params[f"{name}.w_x"] = Param(w_x)
+        self.params[f"{name}.w_h"] = Param(w_h)
+        for part, size in self._biases():
+            if initial == "uniform":
+                start = _initial.uniform((size,), 1.0 / math.sqrt(units), key(part), self.dtype)
+            else:
+                start = np.zeros(size, self.dtype)
+            self.params[f"{name}.{part}"] = Param(start)
+
+    def _biases(self) -> list[tuple[str, int]]:
+        return [("b", self._gates * self.hidden_size)] if self.bias else []
+
+    def _value(self, name: str) -> np.ndarray | None:
+        param = self.params.get(name)
+        return None if param is None else param.value
+
+    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
+        raise NotImplementedError
+
+    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        raise NotImplementedError
+
+    def _as_state(self, state: Any, n: int, what: str) -> list[np.ndarray | None]:
+        """Return the parts of a state, each (cells, n, h) or None."""
+        if state is None:
+            return [None] * self._states
+        parts = (state,) if self._states == 1 else state
+        if not isinstance(parts, (tuple, list)) or len(parts) != self._states:
+            raise DTypeError(f"{what} is {type(state).__name__}, expected None or (h, c)")
+        shape = (self.num_layers * self._directions, n, self.hidden_size)
+        kept = []
+        for name, part in zip("hc", parts):
+            array = None if part is None else as_input(part, f"{name} of {what}", self.hidden_size, self.dtype)
+            if array is not None and array.shape != shape:
+                raise ShapeError(f"{name} of {what} has shape {array.shape}, expected {shape}")
+            kept.append(array)
+        return kept
+
+    def _told(self, parts: Sequence[Any]) -> Any:
+        return parts[0] if self._states == 1 else tuple(parts)
+
+    def _mask(self, shape: tuple[int, ...], number: int) -> np.ndarray:
+        key = as_key(self._key, f"dropout.{self._passes}.{number}")
+        drawn = random.uniform(key, math.prod(shape), dtype=self.dtype).reshape(shape)
+        return (drawn >= self.dropout) * self.dtype.type(1.0 / (1.0 - self.dropout))
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, train: bool = True
+    ) -> tuple[np.ndarray, Any, Any]:
+        """Run over sequences.
+
+        Parameters
+        ----------
+        x : (N, T, D) array
+            Batch first. Real numbers; they become the layer's dtype.
+        state : (cells, N, H) array, for LSTM a pair (h, c) of them, or None
+            The states before the first step, in the order of `params`: layer by layer, forwards and then backwards.
+            None: zeros.
+        lengths : (N,) integers, optional
+            Steps of each sequence, 0 to T; outputs behind the end of a sequence are zeros and cost nothing. The
+            backward direction begins at each sequence's own end.
+        train : bool
+            Whether to drop out; gradients exist in both cases.
+
+        Returns
+        -------
+        y : (N, T, H) ndarray, (N, T, 2 H) where both directions are side by side
+        state : as the argument
+            After the last step of each sequence: give it to the next pass to go on.
+        cache
+            For `backward`.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueRangeError
+            An argument is not as described.
+        """
+        x = as_input(x, "x", self.input_size, self.dtype)
+        if x.ndim != 3:
+            raise ShapeError(f"x has shape {x.shape}, expected (N, T, {self.input_size})")
+        n, n_steps = x.shape[:2]
+        first = self._as_state(state, n, "state")
+        ends = as_lengths(lengths, n_steps, n)
+        if train and self.dropout:
+            self._passes += 1
+        lasts: list[list[np.ndarray]] = [[] for _ in range(self._states)]
+        caches: list[tuple[str, Any]] = []
+        masks: list[Any] = []
+        h = x.swapaxes(0, 1)
+        cells = iter(self._cells())
+        for number in range(self.num_layers):
+            mask = None
+            if number and train and self.dropout:
+                mask = self._mask(h.shape, number)
+                h = h * mask
+            masks.append(mask)
+            outputs = []
+            for direction in range(self._directions):
+                name, _ = next(cells)
+                at = len(caches)
+                start = [None if part is None else part[at] for part in first]
+                given = _reversed_in_time(h, ends) if direction else h
+                out, last, cache = self._run(name, given, start, ends)
+                outputs.append(_reversed_in_time(out, ends) if direction else out)
+                for kept, part in zip(lasts, last):
+                    kept.append(part)
+                caches.append((name, cache))
+            if len(outputs) == 1:
+                h = outputs[0]
+            elif self.merge == "concat":
+                h = np.concatenate(outputs, axis=2)
+            else:
+                h = outputs[0] + outputs[1]
+        y = np.ascontiguousarray(h.swapaxes(0, 1))
+        return y, self._told([np.stack(parts) for parts in lasts]), (caches, masks, ends, x.shape)
+
+    def backward(self, dy: Any, cache: Any, dstate: Any = None) -> tuple[np.ndarray, Any]:
+        """Add the gradients of the parameters, and return those of the input and of the first states.
+
+        Parameters
+        ----------
+        dy : (N, T, H) array, (N, T, 2 H) where both directions are side by side
+            Gradient of the loss by the output.
+        cache
+            From `forward`.
+        dstate : as ``state``
+            Gradient by the state that `forward` returned, beside what ``dy`` says of it. None: zeros.
+
+        Returns
+        -------
+        dx : (N, T, D) ndarray
+        dstate : as ``state``
+            Gradient by the states before the first step.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            An argument is not as described.
+        """
+        caches, masks, ends, shape = cache
+        n, n_steps = shape[:2]
+        dh = as_gradient(dy, (n, n_steps, self.output_size), self.dtype).swapaxes(0, 1)
+        after = self._as_state(dstate, n, "dstate")
+        befores: list[list[np.ndarray]] = [[] for _ in range(self._states)]
+        for number in reversed(range(self.num_layers)):
+            total: Any = None
+            for direction in reversed(range(self._directions)):
+                at = number * self._directions + direction
+                name, kept = caches[at]
+                mine = dh
+                if self.bidirectional and self.merge == "concat":
+                    mine = dh[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
+                if direction:
+                    mine = _reversed_in_time(mine, ends)
+                behind = [None if part is None else part[at] for part in after]
+                dx, before, gradients = self._run_back(mine, behind, kept)
+                if direction:
+                    dx = _reversed_in_time(dx, ends)
+                total = dx if total is None else total + dx
+                for parts, part in zip(befores, before):
+                    parts.insert(0, part)
+                for part, gradient in gradients.items():
+                    if f"{name}.{part}" in self.params:
+                        self.params[f"{name}.{part}"].add_grad(gradient)
+            dh = total if masks[number] is None else total * masks[number]
+        dx = np.ascontiguousarray(dh.swapaxes(0, 1))
+        return dx, self._told([np.stack(parts) for parts in befores])
+
+    def load_torch(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the weights of a torch.nn.RNN, LSTM or GRU of the same sizes.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            Tensors or arrays by PyTorch's names. Its two biases of a gate are added up.
+
+        Raises
+        ------
+        ValueRangeError, ShapeError, DTypeError
+            Names or arrays do not fit. Nothing has been changed then.
+        """
+        self.set_weights(
+            _convert.from_torch(self._cells(), self._gates, self.hidden_size, self.bias, state_dict, self.dtype)
+        )
+
+    def to_torch(self) -> dict[str, np.ndarray]:
+        """Return arrays by the names of the ``state_dict`` of PyTorch's layer."""
+        return _convert.to_torch(self._cells(), self._gates, self.hidden_size, self.bias, self.get_weights())
+
+    def load_keras(self, weights: Sequence[Any]) -> None:
+        """Take what ``get_weights()`` of a Keras layer, or of its Bidirectional wrapper, returns; GRU: reset_after.
+
+        Layers above it follow behind. Raises as `load_torch`.
+        """
+        self._load("keras", weights)
+
+    def to_keras(self) -> list[np.ndarray]:
+        """Return arrays for ``set_weights`` of Keras' layer."""
+        return self._arrays("keras")
+
+    def load_book(self, params: Sequence[Any]) -> None:
+        """Take ``params`` of TimeRNN or TimeLSTM of *Deep Learning from Scratch 2*. Raises as `load_torch`."""
+        self._load("book", params)
+
+    def to_book(self) -> list[np.ndarray]:
+        """Return arrays in the book's layout."""
+        return self._arrays("book")
+
+    def _load(self, layout: str, given: Sequence[Any]) -> None:
+        found = _convert.from_layout(
+            layout, self._cells(), self._gates, self.hidden_size, self.bias, given, self.dtype
+        )
+        self.set_weights(found)
+
+    def _arrays(self, layout: str) -> list[np.ndarray]:
+        weights = self.get_weights()
+        return _convert.to_layout(layout, self._cells(), self._gates, self.hidden_size, self.bias, weights)
+
+
+_SHARED = """Parameters
+    ----------
+    input_size : int
+        D.
+    hidden_size : int
+        H.
+    num_layers : int
+        How many lie on one another; each takes the outputs of the one below.
+    bias : bool
+        Whether there are biases.
+    bidirectional : bool
+        Whether each layer also runs from the end of the sequences to their beginning.
+    merge : {"concat", "sum"}
+        Whether the outputs of both directions stand side by side or are added up.
+    dropout : float
+        Share of the outputs of every layer but the last that is set to zero in training; the rest is scaled up.
+    initial : {"uniform", "xavier", "orthogonal"}
+        All parameters even over 1 / sqrt(H) on both sides of 0; or weights normal with a deviation of 1 / sqrt of
+        their inputs, and no biases; or the same with orthogonal recurrent weights.
+    dtype : {"float32", "float64"}
+        Of the parameters and of the output.
+    random_state : None, int or numpy.random.Generator
+        Of the first weights and of dropout."""
+
+
+def _documented(layer: type) -> type:
+    """Put what all three layers take in the place of {shared} of a class's text."""
+    layer.__doc__ = str(layer.__doc__).replace("{shared}", _SHARED)
+    return layer
+
+
+@_documented
+class RNN(_Recurrent):
+    """The simple recurrent network: ``h' = tanh(x w_x + h w_h + b)``.
+
+    {shared}
+    nonlinearity : {"tanh", "relu"}
+        What the sums are put through.
+
+    Attributes
+    ----------
+    params : dict[str, Param]
+        For each layer and direction w_x (D, H), w_h (H, H) and b (H,): "layer0.w_x", "layer0.reverse.w_x", ...
+
+    Raises
+    ------
+    DTypeError, ValueRangeError
+        An argument is not as described.
+
+    Notes
+    -----
+    Elman, "Finding structure in time", Cognitive Science 1990. "uniform" is how PyTorch begins; "xavier" is what Saito,
+    *Deep Learning from Scratch 2*, calls so.
+    """
+
+    def __init__(self, *arguments: Any, nonlinearity: str = "tanh", **options: Any) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueRangeError(f"nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
+        self.nonlinearity = nonlinearity
+        super().__init__(*arguments, **options)
+
+    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
+        value = self._value
+        h, h_n, cache = rnn_forward(
+            x, state[0], value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), nonlinearity=self.nonlinearity,
+            lengths=lengths, train=True,
+        )  # fmt: skip
+        return h, (h_n,), cache
+
+    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        dx, dh0, dw_x, dw_h, db = rnn_backward(dh, dstate[0], cache)
+        return dx, (dh0,), {"w_x": dw_x, "w_h": dw_h, "b": db}
+
+
+@_documented
+class LSTM(_Recurrent):
+    """Long short-term memory.
+
+    {shared}
+    forget_bias : float
+        Added to the forget gate's first biases: 1 or more lets memory last from the start.
+
+    Attributes
+    ----------
+    params : dict[str, Param]
+        For each layer and direction w_x (D, 4 H), w_h (H, 4 H) and b (4 H,): "layer0.w_x", "layer0.reverse.w_x", ...
+        The gates are input, forget, candidate and output, side by side.
+
+    Raises
+    ------
+    DTypeError, ValueRangeError
+        An argument is not as described.
+
+    Notes
+    -----
+    Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 1997, with the forget gate of Gers,
+    Schmidhuber and Cummins, "Learning to forget", Neural Computation 2000. "uniform" is how PyTorch begins; "xavier" is
+    what Saito, *Deep Learning from Scratch 2*, calls so. Forget biases: Jozefowicz, Zaremba and Sutskever, "An
+    empirical exploration of recurrent network architectures", ICML 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.layers import LSTM
+    >>> layer = LSTM(3, 5, random_state=0)
+    >>> y, (h, c), cache = layer.forward(np.ones((2, 4, 3)))
+    >>> y.shape, h.shape
+    ((2, 4, 5), (1, 2, 5))
+    >>> dx, dstate = layer.backward(np.ones_like(y), cache)
+    >>> dx.shape
+    (2, 4, 3)
+    """
+
+    _gates = 4
+    _states = 2
+
+    def __init__(self, *arguments: Any, forget_bias: float = 0.0, **options: Any) -> None:
+        self.forget_bias = check_finite_number(forget_bias, "forget_bias", -math.inf)
+        super().__init__(*arguments, **options)
+        if self.forget_bias and not self.bias:
+            raise ValueRangeError(f"forget_bias is {forget_bias} and bias is False, expected no forget_bias then")
+        for name, _ in self._cells():
+            if self.bias:
+                self.params[f"{name}.b"].value[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
+
+    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
+        value = self._value
+        h, _, h_n, c_n, cache = lstm_forward(
+            x, *state, value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), lengths=lengths, train=True
+        )
+        return h, (h_n, c_n), cache
+
+    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        dx, dh0, dc0, dw_x, dw_h, db = lstm_backward(dh, *dstate, cache)
+        return dx, (dh0, dc0), {"w_x": dw_x, "w_h": dw_h, "b": db}
+
+
+@_documented
+class GRU(_Recurrent):
+    """Gated recurrent unit, which resets after the product with ``w_h`` as PyTorch and cuDNN do.
+
+    {shared}
+
+    Attributes
+    ----------
+    params : dict[str, Param]
+        For each layer and direction w_x (D, 3 H), w_h (H, 3 H), b (3 H,) and b_n (H,): "layer0.w_x",
+        "layer0.reverse.w_x", ... The gates are reset, update and candidate, side by side; b_n is the candidate's second
+        bias, which is reset with its part of the hidden state.
+
+    Raises
+    ------
+    DTypeError, ValueRangeError
+        An argument is not as described.
+
+    Notes
+    -----
+    Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", EMNLP
+    2014, version 1. "uniform" is how PyTorch begins; "xavier" is what Saito, *Deep Learning from Scratch 2*, calls so.
+    """
+
+    _gates = 3
+
+    def _biases(self) -> list[tuple[str, int]]:
+        return [("b", 3 * self.hidden_size), ("b_n", self.hidden_size)] if self.bias else []
+
+    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
+        value = self._value
+        h, h_n, cache = gru_forward(
+            x, state[0], value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), value(f"{name}.b_n"),
+            lengths=lengths, train=True,
+        )  # fmt: skip
+        return h, (h_n,), cache
+
+    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        dx, dh0, dw_x, dw_h, db, db_n = gru_backward(dh, dstate[0], cache)
+        return dx, (dh0,), {"w_x": dw_x, "w_h": dw_h, "b": db, "b_n": db_n}

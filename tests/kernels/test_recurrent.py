@@ -1,0 +1,231 @@
+"""The recurrent kernels: numeric gradients, lengths, bad input, NaN, huge values, denormals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastseq as fs
+from fastseq.errors import DTypeError, ShapeError, ValueRangeError
+from fastseq.kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
+
+from ..gradcheck import check_gradients
+
+CELLS = ["lstm", "gru", "rnn", "relu"]
+GATES = {"lstm": 4, "gru": 3, "rnn": 1, "relu": 1}
+RUN = {"lstm": (lstm_forward, lstm_backward), "gru": (gru_forward, gru_backward), "rnn": (rnn_forward, rnn_backward)}
+
+
+def arrays(cell, t, n, d, h, dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    scale = 1 / np.sqrt(h)
+
+    def some(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    made = {"x": some(t, n, d), "h0": some(n, h)}
+    if cell == "lstm":
+        made["c0"] = some(n, h)
+    width = GATES[cell] * h
+    made |= {"w_x": some(d, width), "w_h": some(h, width) * dtype(scale), "b": some(width)}
+    if cell == "gru":
+        made["b_n"] = some(h)
+    return made
+
+
+def run(cell, made, **options):
+    if cell == "relu":
+        options["nonlinearity"] = "relu"
+    return RUN["rnn" if cell == "relu" else cell][0](*made.values(), **options)
+
+
+def back(cell, dh, lasts, cache, **options):
+    return RUN["rnn" if cell == "relu" else cell][1](dh, *lasts, cache, **options)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [None, [3, 0, 2, 3]])
+@pytest.mark.parametrize("units", [3, 18])
+def test_gradients_are_those_of_differences(cell, lengths, units):
+    made = arrays(cell, 3, 4, 2, units)
+    rng = np.random.default_rng(1)
+    n_states = 2 if cell == "lstm" else 1
+    result = run(cell, made, lengths=lengths, train=True)
+    h, lasts = result[0], result[-1 - n_states:-1]
+    by_h, by_lasts = rng.standard_normal(h.shape), [rng.standard_normal(last.shape) for last in lasts]
+
+    def loss():
+        result = run(cell, made, lengths=lengths)
+        total = float((result[0] * by_h).sum())
+        return total + sum(float((last * by).sum()) for last, by in zip(result[-n_states:], by_lasts))
+
+    gradients = back(cell, by_h, by_lasts, result[-1])
+    check_gradients(loss, made, dict(zip(made, gradients)))
+    again = back(cell, by_h, by_lasts, result[-1])
+    for first, second in zip(gradients, again):
+        assert first.tobytes() == second.tobytes(), "a cache serves once only"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(
+    t=st.integers(0, 5), n=st.integers(0, 9), d=st.integers(0, 20), h=st.integers(1, 40), seed=st.integers(0, 99),
+    ragged=st.booleans(), threads=st.integers(1, 2),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_any_shape_equals_one_sequence_at_a_time(cell, dtype, t, n, d, h, seed, ragged, threads):
+    made = arrays(cell, t, n, d, h, dtype, seed)
+    lengths = np.random.default_rng(seed).integers(0, t + 1, n) if ragged else None
+    with fs.threads(threads):
+        result = run(cell, made, lengths=lengths)
+    tolerance = 3e-5 if dtype == np.float32 else 1e-12
+    for i in range(n):
+        end = t if lengths is None else lengths[i]
+        alone = dict(made, x=made["x"][:end, i : i + 1], h0=made["h0"][i : i + 1])
+        if cell == "lstm":
+            alone["c0"] = made["c0"][i : i + 1]
+        own = run(cell, alone)
+        for all_of, one in zip(result, own):
+            if all_of.ndim == 3:
+                np.testing.assert_allclose(all_of[:end, i], one[:, 0], rtol=tolerance, atol=tolerance)
+                assert not all_of[end:, i].any()
+            else:
+                np.testing.assert_allclose(all_of[i], one[0], rtol=tolerance, atol=tolerance)
+    assert all(part.dtype == dtype for part in result)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_no_steps_and_no_sequences(cell, shape):
+    made = arrays(cell, *shape, 2, 5)
+    result = run(cell, made, train=True)
+    n_states = 2 if cell == "lstm" else 1
+    np.testing.assert_array_equal(result[-1 - n_states], made["h0"])
+    gradients = back(cell, None, [np.ones_like(made["h0"])] * n_states, result[-1])
+    np.testing.assert_array_equal(gradients[1], np.ones_like(made["h0"]))
+    for gradient, array in zip(gradients, made.values()):
+        assert gradient.shape == array.shape
+    assert not gradients[-1].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("n", [50, 2])
+def test_threads_do_not_change_bits(cell, n):
+    made = arrays(cell, 4, n, 30, 70, np.float32)
+    lengths = np.arange(n) % 5
+    results = []
+    for threads in (1, 2):
+        with fs.threads(threads):
+            result = run(cell, made, lengths=lengths, train=True)
+            lasts = [None] * (2 if cell == "lstm" else 1)
+            results.append([*result[:-1], *back(cell, np.ones((4, n, 70), np.float32), lasts, result[-1])])
+    for one, two in zip(*results):
+        assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_come_out(cell, dtype, bad):
+    made = arrays(cell, 3, 4, 5, 20, dtype)
+    clean = run(cell, made)[0]
+    made["x"][1, 2, 0] = bad
+    h = run(cell, made)[0]
+    others = [0, 1, 3]
+    np.testing.assert_array_equal(h[:, others], clean[:, others])
+    if np.isnan(bad) or cell == "relu":
+        assert not np.isfinite(h[1, 2]).all()
+    if np.isnan(bad):
+        assert np.isnan(h[1, 2]).all()
+        assert np.isnan(h[2, 2]).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e3, 1e30])
+def test_huge_values_saturate(cell, dtype, size):
+    made = arrays(cell, 3, 4, 5, 20, dtype)
+    made["x"] *= dtype(size)
+    made["w_x"] = np.clip(made["w_x"], -1, 1)
+    h, *_, cache = run(cell, made, train=True)
+    assert np.isfinite(h).all()
+    gradients = back(cell, np.ones_like(h), [None] * (2 if cell == "lstm" else 1), cache)
+    assert all(np.isfinite(part).all() for part in gradients[:3])
+
+
+def test_inputs_are_not_changed_and_need_no_special_memory():
+    made = arrays("lstm", 3, 4, 5, 20)
+    plain = run("lstm", made)
+    odd = {}
+    for name, array in made.items():
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]))
+        wide[..., ::2] = array
+        odd[name] = wide[..., ::2]
+        odd[name].flags.writeable = False
+    for one, two in zip(plain, run("lstm", odd)):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_states_go_on():
+    made = arrays("lstm", 6, 4, 5, 20, np.float32)
+    whole = run("lstm", made)
+    first = run("lstm", dict(made, x=made["x"][:2]))
+    second = run("lstm", dict(made, x=made["x"][2:], h0=first[2], c0=first[3]))
+    np.testing.assert_array_equal(np.concatenate((first[0], second[0])), whole[0])
+    np.testing.assert_array_equal(second[3], whole[3])
+
+
+def test_gradients_without_the_inputs():
+    made = arrays("gru", 3, 4, 5, 20)
+    *_, cache = run("gru", made, train=True)
+    dh = np.ones((3, 4, 20))
+    dx, *rest = gru_backward(dh, None, cache, with_dx=False)
+    assert dx is None
+    for one, two in zip(rest, gru_backward(dh, None, cache)[1:]):
+        np.testing.assert_array_equal(one, two)
+
+
+class TestBadInput:
+    def change(self, error, text, cell="lstm", **changes):
+        made = arrays(cell, 3, 4, 5, 6)
+        options = {name: changes.pop(name) for name in ("lengths", "nonlinearity") if name in changes}
+        made.update(changes)
+        with pytest.raises(error, match=text):
+            run(cell, made, **options)
+
+    def test_shapes(self):
+        self.change(ShapeError, "x has shape", x=np.zeros((3, 4)))
+        self.change(ShapeError, "w_x has shape .*expected .5, 24", w_x=np.zeros((6, 24)))
+        self.change(ShapeError, "w_h has shape", w_h=np.zeros((6, 18)))
+        self.change(ShapeError, "no rows", w_h=np.zeros((0, 0)), w_x=np.zeros((5, 0)))
+        self.change(ShapeError, "b has shape", b=np.zeros(6))
+        self.change(ShapeError, "h0 has shape .*expected .4, 6", h0=np.zeros((5, 6)))
+        self.change(ShapeError, "c0 has shape", c0=np.zeros((3, 6)))
+        self.change(ShapeError, "b_n has shape", cell="gru", b_n=np.zeros(18))
+
+    def test_dtypes(self):
+        self.change(DTypeError, "w_x is float32 and x float64", w_x=np.zeros((5, 24), np.float32))
+        self.change(DTypeError, "x has dtype", x=np.full((3, 4, 5), "a"))
+
+    def test_lengths(self):
+        self.change(ValueRangeError, "lengths holds 4, expected 0 to 3", lengths=[1, 4, 2, 3])
+        self.change(ValueRangeError, "lengths holds -1", lengths=[1, -1, 2, 3])
+        self.change(ShapeError, "lengths has shape", lengths=[1, 2])
+        self.change(DTypeError, "lengths has dtype", lengths=[1.0, 2.0, 3.0, 1.0])
+
+    def test_names(self):
+        self.change(ValueRangeError, "nonlinearity is 'sin'", cell="rnn", nonlinearity="sin")
+
+    def test_backward(self):
+        made = arrays("lstm", 3, 4, 5, 6)
+        *_, cache = run("lstm", made, train=True)
+        with pytest.raises(ShapeError, match="dh has shape"):
+            lstm_backward(np.zeros((3, 4, 5)), None, None, cache)
+        with pytest.raises(ShapeError, match="dc_n has shape"):
+            lstm_backward(None, None, np.zeros((3, 4)).T[:2], cache)
+        with pytest.raises(DTypeError, match="cache is"):
+            gru_backward(None, None, cache)
+        with pytest.raises(DTypeError, match="cache is"):
+            lstm_backward(None, None, None, (1, 2))
