@@ -68,14 +68,16 @@ def _ours(cell: str, arrays: dict[str, np.ndarray], lengths: Any) -> tuple[Calla
     run = getattr(kernels, f"{cell}_forward")
     back = getattr(kernels, f"{cell}_backward")
     states = (None, None) if cell == "lstm" else (None,)
+    # PyTorch returns no cell states but the last.
+    options = {"with_c": False} if cell == "lstm" else {}
     weights = [arrays[name] for name in ("w_x", "w_h", "b", "b_n") if name in arrays]
 
     def train() -> Any:
-        *result, cache = run(arrays["x"], *states, *weights, lengths=lengths, train=True)
+        *result, cache = run(arrays["x"], *states, *weights, lengths=lengths, train=True, **options)
         return result[0], back(arrays["dh"], *states, cache)
 
     def infer() -> Any:
-        return run(arrays["x"], *states, *weights, lengths=lengths)[0]
+        return run(arrays["x"], *states, *weights, lengths=lengths, **options)[0]
 
     return train, infer
 

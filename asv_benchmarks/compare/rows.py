@@ -757,7 +757,7 @@ def versions() -> dict[str, str]:
     result = {}
     for distribution, module in (
         ("fastseq-numba", "fastseq"), ("numpy", "numpy"), ("scipy", "scipy"), ("numba", "numba"),
-        ("gensim", "gensim"), ("scikit-learn", "sklearn"),
+        ("gensim", "gensim"), ("scikit-learn", "sklearn"), ("torch", "torch"),
     ):  # fmt: skip
         result[module] = "not installed" if _absent(module) else version(distribution)
     return result

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 
 from ..errors import DTypeError, ShapeError
-from ._boundary import as_floats, device_of, to_same_device
+from ._boundary import as_floats, device_of, to_same_device, variant
 from ._sequences import Steps, as_lengths
 
-__all__ = ["RecurrentCache", "as_gradients", "check_cell"]
+__all__ = ["RecurrentCache", "as_gradients", "check_cell", "release"]
 
 
 class RecurrentCache:
@@ -19,7 +20,7 @@ class RecurrentCache:
     The arrays are the kernels' own; the weights are kept as they were given, so they must not be changed in between.
     """
 
-    __slots__ = ("arrays", "device", "dtype", "kind", "steps", "w_h", "w_x", "x")
+    __slots__ = ("__weakref__", "arrays", "device", "dtype", "kind", "steps", "w_h", "w_x", "x")
 
     def __init__(
         self, kind: str, device: str, steps: Steps, x: Any, w_x: Any, w_h: Any, arrays: tuple[Any, ...]
@@ -27,9 +28,16 @@ class RecurrentCache:
         self.kind, self.device, self.steps = kind, device, steps
         self.x, self.w_x, self.w_h, self.arrays = x, w_x, w_h, arrays
         self.dtype = x.dtype
+        # The next pass can have the memory when this one is forgotten.
+        weakref.finalize(self, release, kind, device, arrays).atexit = False
 
     def __repr__(self) -> str:
         return f"RecurrentCache({self.kind}, {self.steps.n_steps} steps, {self.steps.n} sequences, {self.dtype})"
+
+
+def release(kind: str, device: str, arrays: tuple[Any, ...]) -> None:
+    """Give the memory of a forward pass back."""
+    variant(device, kind).release(*(array for array in arrays if hasattr(array, "nbytes")))
 
 
 def _same_dtype(arrays: dict[str, Any], dtype: np.dtype) -> None:

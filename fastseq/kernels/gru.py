@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell
+from ._recurrent import RecurrentCache, as_gradients, check_cell, release
 
 __all__ = ["gru_backward", "gru_forward"]
 
@@ -70,6 +70,7 @@ def gru_forward(
     n, units = steps.n, int(w_h.shape[0])
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:
+        release("gru", device, (gates, h))
         return result
     return (*result, RecurrentCache("gru", device, steps, rows, w_x, w_h, (gates, h)))
 

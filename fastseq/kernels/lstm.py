@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell
+from ._recurrent import RecurrentCache, as_gradients, check_cell, release
 
 __all__ = ["lstm_backward", "lstm_forward"]
 
@@ -19,6 +19,7 @@ def lstm_forward(
     b: Any,
     *,
     lengths: Any = None,
+    with_c: bool = True,
     train: bool = False,
 ) -> tuple[Any, ...]:
     """Run an LSTM over sequences.
@@ -37,6 +38,8 @@ def lstm_forward(
         Biases; None: zeros.
     lengths : (N,) integers, optional
         Steps of each sequence, 0 to T. What is behind the end of a sequence costs nothing and gives zeros. None: T.
+    with_c : bool
+        Whether the cell states of all steps are wanted; without it None is returned in their place, which saves a copy.
     train : bool
         Whether to return the cache as well.
 
@@ -70,11 +73,12 @@ def lstm_forward(
     n, units = steps.n, int(w_h.shape[0])
     result = (
         steps.padded(h[n:, :units]),
-        steps.padded(c[n:, :units]),
+        steps.padded(c[n:, :units]) if with_c else None,
         steps.last(h[:, :units]),
         steps.last(c[:, :units]),
     )
     if not train:
+        release("lstm", device, (gates, h, c))
         return result
     return (*result, RecurrentCache("lstm", device, steps, rows, w_x, w_h, (gates, h, c)))
 

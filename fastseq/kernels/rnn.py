@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ValueRangeError
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell
+from ._recurrent import RecurrentCache, as_gradients, check_cell, release
 
 __all__ = ["rnn_backward", "rnn_forward"]
 
@@ -72,6 +72,7 @@ def rnn_forward(
     n, units = steps.n, int(w_h.shape[0])
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:
+        release("rnn", device, (h,))
         return result
     return (*result, RecurrentCache("rnn", device, steps, rows, w_x, w_h, (h, nonlinearity)))
 

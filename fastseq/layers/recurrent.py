@@ -460,8 +460,9 @@ class LSTM(_Recurrent):
     def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
         value = self._value
         h, _, h_n, c_n, cache = lstm_forward(
-            x, *state, value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), lengths=lengths, train=True
-        )
+            x, *state, value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), lengths=lengths,
+            with_c=False, train=True,
+        )  # fmt: skip
         return h, (h_n, c_n), cache
 
     def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from fastseq import kernels
 from fastseq.kernels import _vector
 from fastseq.kernels.cpu import sparse
+from fastseq.kernels.cpu._memory import aligned_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +61,7 @@ def test_aligned_rows_begin_at_a_whole_vector(dtype, n_rows):
     width = 3 * _vector.lanes(dtype)
     kept = [np.empty(k, "uint8") for k in (1, 33, 77, 200)]  # so that memory begins at several places
     for _ in range(8):
-        rows = sparse.aligned_rows(n_rows, width, dtype)
+        rows = aligned_rows(n_rows, width, dtype)
         kept.append(rows)
         assert rows.shape == (n_rows, width)
         assert rows.flags.c_contiguous

@@ -177,6 +177,31 @@ def test_states_go_on():
     np.testing.assert_array_equal(second[3], whole[3])
 
 
+def test_without_the_cell_states():
+    made = arrays("lstm", 3, 4, 5, 20)
+    h, _, h_n, c_n = run("lstm", made)
+    mine, c, *lasts = run("lstm", made, with_c=False)
+    assert c is None
+    for one, two in zip((mine, *lasts), (h, h_n, c_n)):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_memory_is_used_again_only_when_nothing_holds_it():
+    made = arrays("lstm", 3, 4, 5, 20)
+    h, c, h_n, c_n, cache = run("lstm", made, train=True)
+    kept = [part.copy() for part in (h, c, h_n, c_n)]
+    first = lstm_backward(h, None, None, cache)
+    held = [part.copy() for part in first]
+    others = {name: array + 1 for name, array in made.items()}
+    for _ in range(3):
+        lstm_backward(np.ones_like(h), None, None, run("lstm", others, train=True)[-1])
+        run("lstm", others)
+    for part, was in zip((h, c, h_n, c_n, *first), (*kept, *held)):
+        np.testing.assert_array_equal(part, was)
+    for part, was in zip(lstm_backward(h, None, None, cache), held):
+        np.testing.assert_array_equal(part, was)
+
+
 def test_gradients_without_the_inputs():
     made = arrays("gru", 3, 4, 5, 20)
     *_, cache = run("gru", made, train=True)

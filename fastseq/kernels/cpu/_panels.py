@@ -9,6 +9,8 @@ cell finds all its gates where a tile of the product was just written. The gates
 same form, panel after panel, ``(p * n_rows + row) * step``: the backward pass reads them as the packed operand of the
 weights' gradients and as the left operand of the inputs' without moving them.
 
+What `pack`, `pack_transposed` and `spread_rows` return is of the pool: whoever asked for it gives it back.
+
 Each sum is taken in one order whatever the tiles, the threads and the splits are, so results have the same bits for any
 number of threads.
 """
@@ -35,11 +37,14 @@ from .._tiles import (
     vector_store,
 )
 from .._vector import BYTES, lanes, prefetch, row_add, row_lanes, row_zeros
+from ._memory import pool
 
 __all__ = ["add_columns", "multiply", "pack", "pack_transposed", "project", "project_back", "spread_rows", "weigh_back"]
 
 # Rows of a tile whose sums, with what they are made from, fill the registers: 32 with AVX-512, 16 with AVX.
 MOST_ROWS = 6 if BYTES == 64 else 3
+# Rows that are spread at a time.
+_SPREAD = 32
 # Bytes of an operand that are kept in the second cache while the other one passes by.
 _KEPT_BYTES = 2**18
 
@@ -294,18 +299,25 @@ def _spread(
     m,         # IN  int64
 ):
     n_groups = -(-n // m)
-    for group in prange(n_groups):
-        for r in range(n_rows):
-            at = (which[r] if which.shape[0] else r) * row + group * m
-            to = (group * n_rows + r) * m
-            for i in range(m):
-                out[to + i] = rows[at + i] if group * m + i < n else 0
+    n_whole = n // m
+    # Some rows at a time: a line of the cache holds the columns of more than one group.
+    for block in prange(-(-n_rows // _SPREAD)):
+        for group in range(n_groups):
+            for r in range(block * _SPREAD, min(n_rows, (block + 1) * _SPREAD)):
+                at = (which[r] if which.shape[0] else r) * row + group * m
+                to = (group * n_rows + r) * m
+                if group < n_whole:
+                    for i in range(m):
+                        out[to + i] = rows[at + i]
+                else:
+                    for i in range(m):
+                        out[to + i] = rows[at + i] if group * m + i < n else 0
 
 
 def spread_rows(rows, which, n_rows, n):
     """Return ``rows[which, :n]`` as the left operand of `weigh_back`: groups of columns, one after the other."""
     m = MOST_ROWS
-    out = np.empty(-(-n // m) * n_rows * m, rows.dtype)
+    out = pool.take(-(-n // m) * n_rows * m, rows.dtype)
     _spread(rows.reshape(-1), rows.shape[1], which, n_rows, n, out, m)
     return out
 
@@ -449,7 +461,7 @@ def pack(weights, n_gates, order, side_by_side=False):
     n, h = weights.shape[0], weights.shape[1] // n_gates
     v = len(order)
     units = lanes(weights.dtype) * (v if side_by_side else 1)
-    out = np.empty(-(-h // units) * n * v * lanes(weights.dtype), weights.dtype)
+    out = pool.take(-(-h // units) * n * v * lanes(weights.dtype), weights.dtype)
     _pack(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, side_by_side)
     return out
 
@@ -495,7 +507,7 @@ def pack_transposed(weights, n_gates, order, side_by_side=False):
     n, h = weights.shape[0], weights.shape[1] // n_gates
     lane, v = lanes(weights.dtype), len(order)
     n_panels = -(-h // (lane * (v if side_by_side else 1)))
-    out = np.empty(-(-n // (4 * lane)) * n_panels * v * lane * 4 * lane, weights.dtype)
+    out = pool.take(-(-n // (4 * lane)) * n_panels * v * lane * 4 * lane, weights.dtype)
     _pack_transposed(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, side_by_side)
     return out
 

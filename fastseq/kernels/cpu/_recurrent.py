@@ -32,6 +32,7 @@ from .._tiles import (
     vector_where_positive,
 )
 from .._vector import lanes, row_lanes
+from ._memory import aligned_rows, pool
 from ._panels import (
     add_columns,
     pack,
@@ -44,7 +45,7 @@ from ._panels import (
     weigh_back,
 )
 
-__all__ = ["GRU", "LSTM", "RELU", "TANH", "backward", "forward"]
+__all__ = ["GRU", "LSTM", "RELU", "TANH", "backward", "forward", "release"]
 
 LSTM, GRU, TANH, RELU = 0, 1, 2, 3
 
@@ -476,8 +477,9 @@ def _share(starts, n, n_panels, n_bytes):
 
 
 def _padded(rows, width):
-    out = np.zeros((len(rows), width), rows.dtype)
+    out = aligned_rows(len(rows), width, rows.dtype)
     out[:, : rows.shape[1]] = rows
+    out[:, rows.shape[1] :] = 0
     return out
 
 
@@ -497,23 +499,31 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
     n_panels = -(-units // panel_units)
     width = n_panels * panel_units
     step = 4 * lane
-    gates = np.empty(n_panels * n_rows * step, dtype)
-    h = np.empty((n + n_rows, width), dtype)
+    gates = pool.take(n_panels * n_rows * step, dtype)
+    h = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
     h[:n, :units], h[:n, units:] = h0, 0
-    c = np.empty((n + n_rows, width) if kind == LSTM else (0, width), dtype)
+    c = h[:0]
     if kind == LSTM:
+        c = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
         c[:n, :units], c[:n, units:] = c0, 0
     if n_rows == 0:
         return gates, h, c
     packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
-    project(x, n_rows, pack(w_x, n_gates, order_x, side), packed_bias, len(order_x), gates, step, 0)
+    packed_x = pack(w_x, n_gates, order_x, side)
+    project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
     packed = pack(w_h, n_gates, order_h, side)
     own = _padded(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)
     _forward(
         kind, bounds, by_rows, n, n_panels, starts, gates, h.reshape(-1), c.reshape(-1), packed, own, units, width
     )
+    pool.give(packed_bias, packed_x, packed)
     return gates, h, c
+
+
+def release(*arrays):
+    """Take back what `forward` returned; nothing may use it any more."""
+    pool.give(*(array for array in arrays if array.size))
 
 
 def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
@@ -539,7 +549,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         dy = _padded(dy, width)
     carried = _padded(dh, n_columns * step)
     carried_c = _padded(dc, n_columns * step) if kind == LSTM else carried
-    dgates = np.empty_like(gates)
+    dgates = pool.take(len(gates), dtype)
     bounds, by_rows = _share(starts, n, n_columns, packed.nbytes)
     _backward(
         kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
@@ -548,19 +558,23 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     dx = np.empty((n_rows, n_in) if with_dx else (0, n_in), dtype)
     n_vectors = len(order_x)
     if with_dx and n_in:
-        project_back(dgates, n_rows, step, 0, n_vectors * lane, pack_transposed(w_x, n_gates, order_x, side), dx)
+        packed_x = pack_transposed(w_x, n_gates, order_x, side)
+        project_back(dgates, n_rows, step, 0, n_vectors * lane, packed_x, dx)
+        pool.give(packed_x)
     none = np.empty(0, np.int64)
-    weigh_back(spread_rows(x, none, n_rows, n_in), n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x,
-               order_x[0], side)  # fmt: skip
+    left = spread_rows(x, none, n_rows, n_in)
+    weigh_back(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, order_x[0], side)
+    pool.give(left)
     # The state before row i of step t is row i of the step before, or of the first states.
     counts = np.diff(starts)
     before = none
     if counts[-1] != n:
         base = np.concatenate(([0], n + starts[:-2]))
         before = np.arange(n_rows) + np.repeat(base - starts[:-1], counts)
-    weigh_back(spread_rows(h, before, n_rows, units), units, dgates, n_rows, step, skipped * lane, n_vectors, units,
-               dw_h, 0, side)  # fmt: skip
+    left = spread_rows(h, before, n_rows, units)
+    weigh_back(left, units, dgates, n_rows, step, skipped * lane, n_vectors, units, dw_h, 0, side)
     sums = add_columns(dgates, n_rows, step, n_panels)
+    pool.give(left, dgates, packed)
     if side:
         db = sums.reshape(-1)[:units].copy()
         db_h = db

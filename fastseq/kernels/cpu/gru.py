@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._recurrent import GRU, backward, forward
+from ._recurrent import GRU, backward, forward, release
 
-__all__ = ["gru_backward", "gru_forward"]
+__all__ = ["gru_backward", "gru_forward", "release"]
 
 
 def gru_forward(x, starts, h0, w_x, w_h, b, b_n):

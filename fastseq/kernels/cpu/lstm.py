@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._recurrent import LSTM, backward, forward
+from ._recurrent import LSTM, backward, forward, release
 
-__all__ = ["lstm_backward", "lstm_forward"]
+__all__ = ["lstm_backward", "lstm_forward", "release"]
 
 
 def lstm_forward(x, starts, h0, c0, w_x, w_h, b):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._recurrent import RELU, TANH, backward, forward
+from ._recurrent import RELU, TANH, backward, forward, release
 
-__all__ = ["rnn_backward", "rnn_forward"]
+__all__ = ["release", "rnn_backward", "rnn_forward"]
 
 
 def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity):
     """Run; see the contract."""
-    return forward(TANH if nonlinearity == "tanh" else RELU, x, starts, h0, h0, w_x, w_h, b, b[:0])[1:2]
+    gates, h, _ = forward(TANH if nonlinearity == "tanh" else RELU, x, starts, h0, h0, w_x, w_h, b, b[:0])
+    # What is in them is in h too.
+    release(gates)
+    return (h,)
 
 
 def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):

@@ -8,7 +8,8 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from .._jit import parallel_jit
-from .._vector import BYTES, lanes, row_add, row_add_product, row_store, row_zeros
+from .._vector import lanes, row_add, row_add_product, row_store, row_zeros
+from ._memory import aligned_rows
 
 # Vectors of sums that are held in registers at once: eight leave room for the rest in 16 registers, and 128 float32
 # numbers are wide enough that reading the entries again for the next panel costs little.
@@ -140,17 +141,6 @@ def row_blocks(indptr, n_threads, blocks_per_thread=16):
     n_blocks = len(borders) - 1
     order = [np.arange(thread, n_blocks, n_threads) for thread in range(n_threads)]
     return borders, np.concatenate(order).astype(np.int64)
-
-
-def aligned_rows(n_rows, width, dtype):
-    """Return an array (n_rows, width) whose memory begins at a multiple of a vector's size.
-
-    A vector that crosses a border of 64 bytes costs two loads: 55 instead of 85 GFLOP/s in a product.
-    """
-    size = np.dtype(dtype).itemsize
-    memory = np.empty(n_rows * width + BYTES // size, dtype)
-    skipped = -memory.ctypes.data % BYTES // size
-    return memory[skipped:skipped + n_rows * width].reshape(n_rows, width)
 
 
 def csr_matmul(indptr, indices, data, dense):

@@ -6,7 +6,9 @@ import math
 
 from .. import _cuda
 from .._cuda import cuda
-from ._recurrent import gradients_of_weights, rows_before, steps_of
+from ._recurrent import gradients_of_weights, release, rows_before, steps_of
+
+__all__ = ["gru_backward", "gru_forward", "release"]
 
 
 @_cuda.cuda_jit

@@ -8,7 +8,9 @@ import numpy as np
 
 from .. import _cuda
 from .._cuda import cuda
-from ._recurrent import gradients_of_weights, rows_before, steps_of
+from ._recurrent import gradients_of_weights, release, rows_before, steps_of
+
+__all__ = ["lstm_backward", "lstm_forward", "release"]
 
 
 @_cuda.cuda_jit

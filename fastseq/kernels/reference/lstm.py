@@ -14,7 +14,16 @@ __all__ = ["lstm_backward", "lstm_backward_cases", "lstm_forward", "lstm_forward
 
 
 def lstm_forward(
-    x: Any, h0: Any, c0: Any, w_x: Any, w_h: Any, b: Any, *, lengths: Any = None, train: bool = False
+    x: Any,
+    h0: Any,
+    c0: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    *,
+    lengths: Any = None,
+    with_c: bool = True,
+    train: bool = False,
 ) -> tuple[Any, ...]:
     """See the contract."""
     x, h0, c0, w_x, w_h, b = (np.asarray(a, np.float64) for a in (x, h0, c0, w_x, w_h, b))
@@ -26,7 +35,8 @@ def lstm_forward(
         return (o * np.tanh(new), new), (x, h, c, i, f, g, o, new)
 
     (h, c), last, caches = run_through(x, (h0, c0), cell, lengths)
-    return (h, c, *last, (caches, w_x, w_h, lengths)) if train else (h, c, *last)
+    result = (h, c if with_c else None, *last)
+    return (*result, (caches, w_x, w_h, lengths)) if train else result
 
 
 def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:
