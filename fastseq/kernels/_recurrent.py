@@ -17,7 +17,8 @@ __all__ = ["RecurrentCache", "as_gradients", "check_cell", "release"]
 class RecurrentCache:
     """What a forward pass leaves for the backward pass. It is not changed by it, so one cache serves any number.
 
-    The arrays are the kernels' own; the weights are kept as they were given, so they must not be changed in between.
+    The arrays are the kernels' own. The input and the weights are kept as they were given, so they must not be changed
+    before the backward pass. The memory goes to the next pass when the cache is forgotten, so it has no copies.
     """
 
     __slots__ = ("__weakref__", "arrays", "device", "dtype", "kind", "steps", "w_h", "w_x", "x")
@@ -30,6 +31,15 @@ class RecurrentCache:
         self.dtype = x.dtype
         # The next pass can have the memory when this one is forgotten.
         weakref.finalize(self, release, kind, device, arrays).atexit = False
+
+    def __copy__(self) -> RecurrentCache:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> RecurrentCache:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a RecurrentCache is of one process and is not saved; run the forward pass again")
 
     def __repr__(self) -> str:
         return f"RecurrentCache({self.kind}, {self.steps.n_steps} steps, {self.steps.n} sequences, {self.dtype})"
@@ -44,7 +54,9 @@ def _same_dtype(arrays: dict[str, Any], dtype: np.dtype) -> None:
     for name, array in arrays.items():
         given = np.dtype(getattr(array, "dtype", dtype))
         if given.kind == "f" and given.itemsize >= 4 and given.newbyteorder("=") != dtype:
-            raise DTypeError(f"{name} is {given} and x {dtype}, expected one of float32 and float64 for all arrays")
+            raise DTypeError(
+                f"{name} is {given} and x {dtype} (integers become float64), expected the same for all arrays"
+            )
 
 
 def check_cell(
@@ -102,6 +114,8 @@ def as_gradients(cache: Any, kind: str, dh: Any, lasts: dict[str, Any]) -> tuple
     if not isinstance(cache, RecurrentCache) or cache.kind != kind:
         raise DTypeError(f"cache is {cache!r}, expected what {kind}_forward returned with train=True")
     device_of(dh=dh, x=cache.x, **lasts)
+    given = {"dh": dh, **lasts}
+    _same_dtype({name: array for name, array in given.items() if array is not None}, cache.dtype)
     steps, units = cache.steps, int(cache.w_h.shape[0])
     shape = (steps.n_steps, steps.n, units)
     if dh is None:

@@ -24,7 +24,10 @@ def as_lengths(lengths: Any, n_steps: int, n: int) -> np.ndarray | None:
         from . import _cuda
 
         lengths = _cuda.asnumpy(lengths)
-    array = np.asarray(lengths)
+    try:
+        array = np.asarray(lengths)
+    except ValueError:
+        raise ShapeError(f"lengths is ragged, expected ({n},): one for each sequence of the batch") from None
     if array.shape != (n,):
         raise ShapeError(f"lengths has shape {array.shape}, expected ({n},): one for each sequence of the batch")
     if array.size and array.dtype.kind not in "iu":

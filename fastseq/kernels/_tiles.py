@@ -362,7 +362,7 @@ else:
     vector_tanh = _vector_tanh
     # vector_relu(x): 0 where x is below 0.
     vector_relu = _vector_relu
-    # vector_where_positive(condition, x): 0 where condition is not above 0.
+    # vector_where_positive(condition, x): 0 where condition is 0 or below; where it is NaN, x.
     vector_where_positive = _vector_where_positive
     # flush_denormals(): take denormal numbers for zero on this thread from now on; returns what restore_denormals needs
     # to go back. Nothing happens on processors other than x86.

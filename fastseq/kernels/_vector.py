@@ -489,7 +489,7 @@ else:
     # stored in pieces waits until all stores before it have left for the caches.
     tile_weigh = _tile_weigh
     # tile_weigh_and_count(..., products, linear): and the loss. products[t] is multiplied by 1 + exp(-|sum|), and
-    # linear[t], float64, grows by the rest of it. Both hold as many numbers as a vector or a tile.
+    # linear[t], float64, grows by the rest of it. Both have room for whole vectors.
     tile_weigh_and_count = _tile_weigh_and_count
     # rows_load(like, array, at, j, d): the vectors at array[at[j + q] + d], as many as `like` has.
     rows_load = _rows_load

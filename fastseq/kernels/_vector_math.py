@@ -57,7 +57,7 @@ def muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def exp_of_negative(builder: Any, x: Any) -> Any:
-    """Return e**x for numbers that are not above 0; NaN stays NaN. For float32 e**-87 is the least."""
+    """Return e**x for numbers that are not above 0; NaN stays NaN. Below e**-87 there is 0 for float32."""
     vector = x.type
     if not isinstance(vector.element, ir.FloatType):
         return call(builder, f"llvm.exp.{suffix(vector)}", vector, x)
@@ -66,7 +66,8 @@ def exp_of_negative(builder: Any, x: Any) -> Any:
         return constant(vector, value)
 
     least = of(_EXP_LEAST)
-    x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
+    below = builder.fcmp_ordered("<", x, least)
+    x = builder.select(below, least, x)
     shifted = muladd(builder, x, of(_LOG2_E), of(_TO_WHOLE))
     whole = builder.fsub(shifted, of(_TO_WHOLE))
     rest = muladd(builder, whole, of(-_LN2_HIGH), x)
@@ -81,7 +82,8 @@ def exp_of_negative(builder: Any, x: Any) -> Any:
     bits = ir.VectorType(_BITS, vector.count)
     power = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [_MANTISSA_BITS] * vector.count))
     power = builder.add(power, ir.Constant(bits, [_ONE_BITS] * vector.count))
-    return builder.fmul(y, builder.bitcast(power, vector))
+    value = builder.fmul(y, builder.bitcast(power, vector))
+    return builder.select(below, of(0), value)
 
 
 def sigmoid(builder: Any, x: Any) -> Any:

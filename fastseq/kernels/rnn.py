@@ -61,8 +61,8 @@ def rnn_forward(
 
     Notes
     -----
-    h' = tanh(x w_x + h w_h + b). Elman, "Finding structure in time", Cognitive Science 1990. NaN and infinity come out.
-    The result has the same bits for any number of threads.
+    h' = f(x w_x + h w_h + b), f the nonlinearity. Elman, "Finding structure in time", Cognitive Science 1990. NaN and
+    infinity come out. The result has the same bits for any number of threads.
     """
     if nonlinearity not in _NONLINEARITIES:
         raise ValueRangeError(f"nonlinearity is {nonlinearity!r}, expected one of {_NONLINEARITIES}")

@@ -183,7 +183,7 @@ class _Recurrent(Layer):
         state : as the argument
             After the last step of each sequence: give it to the next pass to go on.
         cache
-            For `backward`.
+            For `backward`. Neither the input nor the parameters may change before that.
 
         Raises
         ------
@@ -252,6 +252,8 @@ class _Recurrent(Layer):
         ShapeError, DTypeError
             An argument is not as described.
         """
+        if not (isinstance(cache, tuple) and len(cache) == 4):
+            raise DTypeError(f"cache is {type(cache).__name__}, expected what forward returned last")
         caches, masks, ends, shape = cache
         n, n_steps = shape[:2]
         dh = as_gradient(dy, (n, n_steps, self.output_size), self.dtype).swapaxes(0, 1)
@@ -300,6 +302,8 @@ class _Recurrent(Layer):
 
     def to_torch(self) -> dict[str, np.ndarray]:
         """Return arrays by the names of the ``state_dict`` of PyTorch's layer."""
+        if self.merge == "sum" and self.bidirectional and self.num_layers > 1:
+            raise ValueRangeError("merge is 'sum' with several layers, expected 'concat': PyTorch has no such layers")
         return _convert.to_torch(self._cells(), self._gates, self.hidden_size, self.bias, self.get_weights())
 
     def load_keras(self, weights: Sequence[Any]) -> None:
@@ -365,7 +369,7 @@ def _documented(layer: type) -> type:
 
 @_documented
 class RNN(_Recurrent):
-    """The simple recurrent network: ``h' = tanh(x w_x + h w_h + b)``.
+    """The simple recurrent network: ``h' = f(x w_x + h w_h + b)``, f being tanh or relu.
 
     {shared}
     nonlinearity : {"tanh", "relu"}
@@ -449,7 +453,7 @@ class LSTM(_Recurrent):
     _states = 2
 
     def __init__(self, *arguments: Any, forget_bias: float = 0.0, **options: Any) -> None:
-        self.forget_bias = check_finite_number(forget_bias, "forget_bias", -math.inf)
+        self.forget_bias = check_finite_number(forget_bias, "forget_bias", -1e6, upper=1e6)
         super().__init__(*arguments, **options)
         if self.forget_bias and not self.bias:
             raise ValueRangeError(f"forget_bias is {forget_bias} and bias is False, expected no forget_bias then")

@@ -35,6 +35,11 @@ FLOORS = {
     "tokenize": 4.2,  # 8.5 times str.split, Counter and a list of ids
     "negatives": 4.8,  # 9.6 times Generator.choice with the same probabilities, which may draw the target
     "analogies": 1.0,  # 2.0 times one matrix-vector product of BLAS a question
+    "lstm": 0.48,  # 0.97 times PyTorch's LSTM on one core, forward and backward with the layer's copies
+    "gru": 1.4,  # 2.8 times its GRU
+    "rnn": 0.9,  # 1.8 times its RNN
+    "lengths": 1.7,  # 3.5 times its LSTM on packed sequences of different lengths
+    "skip-gram": 4.2,  # 8.5 times gensim's
     # Not the half of 1.9, which would be met by one thread.
     "two threads": 1.2,
 }
@@ -238,6 +243,71 @@ def _hash_twice(data, pool):
     if pool is None:
         return [hashlib.sha256(data).digest() for _ in range(2)]
     return list(pool.map(lambda block: hashlib.sha256(block).digest(), [data, data]))
+
+
+@pytest.mark.peer
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "lengths"])
+def test_recurrent_training_against_torch(benchmark, name):
+    torch = pytest.importorskip("torch")
+    cell = "lstm" if name == "lengths" else name
+    t, n, d, h = 35, 20, 100, 100
+    rng = np.random.default_rng(4)
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](d, h)
+    mine = {"lstm": fs.layers.LSTM, "gru": fs.layers.GRU, "rnn": fs.layers.RNN}[cell](d, h)
+    mine.load_torch(layer.state_dict())
+    x, dy = (rng.standard_normal((n, t, size)).astype(np.float32) for size in (d, h))
+    lengths = rng.integers(1, t + 1, n) if name == "lengths" else None
+    # Time first, as PyTorch takes it by default.
+    given, by = (torch.from_numpy(a.swapaxes(0, 1).copy()) for a in (x, dy))
+
+    def ours():
+        mine.zero_grad()
+        y, _, cache = mine.forward(x, lengths=lengths)
+        return y, mine.backward(dy, cache)[0]
+
+    def theirs():
+        layer.zero_grad(set_to_none=True)
+        leaf = given.detach().requires_grad_(True)
+        if lengths is None:
+            y = layer(leaf)[0]
+        else:
+            rnn = torch.nn.utils.rnn
+            packed = rnn.pack_padded_sequence(leaf, torch.from_numpy(lengths), enforce_sorted=False)
+            y = rnn.pad_packed_sequence(layer(packed)[0], total_length=t)[0]
+        y.backward(by)
+        return y.detach().numpy().swapaxes(0, 1), leaf.grad.numpy().swapaxes(0, 1)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for one, other in zip(benchmark(ours), theirs()):
+            np.testing.assert_allclose(one, other, atol=2e-5)
+        check(name, ours, theirs, rounds=20)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.peer
+@pytest.mark.usefixtures("one_thread")
+def test_skip_gram_against_gensim(benchmark, corpus):
+    gensim = pytest.importorskip("gensim")
+    ids, offsets = corpus
+    sentences = [[f"w{word}" for word in ids[a:b]] for a, b in zip(offsets[:10_001], offsets[1:10_001])]
+    text = fs.Corpus.from_sentences(sentences)
+    options = {"window": 5, "negative": 5, "sample": 1e-4, "epochs": 1}
+    peer = gensim.models.Word2Vec(vector_size=100, sg=1, min_count=1, workers=1, seed=0, **options)
+    peer.build_vocab(sentences)
+
+    def ours():
+        return fs.SkipGram(dim=100, random_state=0, compute_loss=False, **options).fit(text)
+
+    def theirs():
+        peer.train(sentences, total_examples=len(sentences), epochs=1)
+
+    benchmark(ours)
+    theirs()
+    check("skip-gram", ours, theirs, rounds=3)
 
 
 def test_two_threads_against_one(benchmark, weights):

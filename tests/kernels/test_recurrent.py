@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +14,8 @@ from hypothesis import strategies as st
 import fastseq as fs
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
+from fastseq.kernels._vector import BYTES
+from fastseq.kernels.cpu._memory import Pool
 
 from ..gradcheck import check_gradients
 
@@ -177,6 +183,73 @@ def test_states_go_on():
     np.testing.assert_array_equal(second[3], whole[3])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("units", [5, 16])
+def test_gradients_with_infinity_in_the_input_are_those_of_the_oracle(cell, units):
+    made = arrays(cell, 3, 2, 4, units)
+    made["x"][2, 0, 0] = np.inf
+    name = "rnn" if cell == "relu" else cell
+    module = importlib.import_module(f"fastseq.kernels.reference.{name}")
+    options = {"nonlinearity": "relu"} if cell == "relu" else {}
+    dh, lasts = np.ones((3, 2, units)), [np.zeros((2, units))] * (2 if cell == "lstm" else 1)
+    with np.errstate(all="ignore"):
+        *_, cache = getattr(module, f"{name}_forward")(*made.values(), train=True, **options)
+        wanted = getattr(module, f"{name}_backward")(dh, *lasts, cache)
+    gradients = back(cell, dh, lasts, run(cell, made, train=True)[-1])
+    for gradient, want in zip(gradients, wanted):
+        # What the oracle keeps finite is finite here; a product with infinity may be NaN in either.
+        assert np.isfinite(gradient[np.isfinite(want)]).all()
+
+
+def test_a_shut_gate_lets_nothing_through():
+    made = arrays("lstm", 1, 1, 1, 3, np.float32)
+    made["b"][3:6] = -200
+    made["w_x"][:], made["w_h"][:], made["c0"][:] = 0, 0, 1e38
+    c = run("lstm", made)[1]
+    assert abs(c).max() < 1
+
+
+def test_a_copied_cache_is_the_cache():
+    made = arrays("lstm", 3, 4, 5, 20)
+    *_, cache = run("lstm", made, train=True)
+    assert copy.copy(cache) is cache
+    assert copy.deepcopy(cache) is cache
+    with pytest.raises(TypeError, match="is not saved"):
+        pickle.dumps(cache)
+
+
+class TestPool:
+    def test_memory_comes_back_whole(self):
+        pool = Pool(10_000_000)
+        first = pool.take(100_000, np.float32)
+        place = first.ctypes.data
+        assert place % BYTES == 0
+        pool.give(first.reshape(100, 1000))
+        del first
+        second = pool.take(60_000, np.float32)
+        assert second.ctypes.data == place
+        pool.give(second)
+        del second
+        assert pool.take(100_000, np.float32).ctypes.data == place
+
+    def test_the_oldest_go_when_there_is_too_much(self):
+        pool = Pool(1_000_000)
+        arrays = [pool.take(100_000, np.float32) for _ in range(5)]
+        pool.give(*arrays)
+        pool.take(1, np.float32)
+        assert sum(memory.nbytes for memory in pool._free) <= 1_000_000
+        assert len(pool._free) == 2
+
+    def test_giving_while_taking(self):
+        # As when garbage is collected in the middle.
+        pool = Pool(1_000_000)
+        given = pool.take(1000, np.float32)
+        with pool._lock:
+            pool.give(given)
+            other = pool.take(1000, np.float32)
+        assert not np.shares_memory(given, other)
+
+
 def test_without_the_cell_states():
     made = arrays("lstm", 3, 4, 5, 20)
     h, _, h_n, c_n = run("lstm", made)
@@ -242,6 +315,12 @@ class TestBadInput:
 
     def test_names(self):
         self.change(ValueRangeError, "nonlinearity is 'sin'", cell="rnn", nonlinearity="sin")
+
+    def test_gradients_of_another_dtype(self):
+        made = arrays("gru", 3, 4, 5, 6, np.float32)
+        *_, cache = run("gru", made, train=True)
+        with pytest.raises(DTypeError, match="dh is float64 and x float32"):
+            gru_backward(np.zeros((3, 4, 6)), None, cache)
 
     def test_backward(self):
         made = arrays("lstm", 3, 4, 5, 6)

@@ -511,6 +511,9 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
     packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
     packed_x = pack(w_x, n_gates, order_x, side)
     project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
+    # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
+    left = units - (n_panels - 1) * panel_units
+    gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
     packed = pack(w_h, n_gates, order_h, side)
     own = _padded(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)

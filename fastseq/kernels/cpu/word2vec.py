@@ -318,8 +318,8 @@ def _make_buffers(
     around = np.empty(2 * span, np.int64)
     in_at = np.empty(2 * span, np.int64)
     out_at = np.empty(most + m, np.int64)
-    # Room for a whole vector, or tile, beyond the end.
-    room = max(row_lanes(like), 2 * m)
+    # Room for the whole vectors of a tile beyond the end.
+    room = -(-2 * m // row_lanes(like)) * row_lanes(like)
     scores = np.zeros(2 * span * (most + m) + room, like.dtype)
     targets = np.zeros(2 * (most + m) + room, like.dtype)
     _aim(targets, m, most, np.empty(0, np.uint8), 0)
