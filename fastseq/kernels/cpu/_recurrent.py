@@ -382,9 +382,11 @@ def _step_back(
     total = starts[starts.shape[0] - 1]
     before = (n + starts[t - 1] if t > 0 else 0) + first
     now = n + starts[t] + first
-    goes_on = 0
-    if t + 2 < starts.shape[0]:
-        goes_on = min(first + n_rows, starts[t + 2] - starts[t + 1]) - first
+    # Looked up in bounds even where there is no step behind: a parallel loop's invariants are taken out of conditions.
+    behind = min(t + 2, starts.shape[0] - 1)
+    goes_on = min(first + n_rows, starts[behind] - starts[behind - 1]) - first
+    if t + 2 >= starts.shape[0]:
+        goes_on = 0
     while q < end:
         if goes_on > 0:
             _carry_back(kind, t + 1, first, goes_on, q, n_panels, starts, dgates, dh, d_row, packed)
