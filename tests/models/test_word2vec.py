@@ -497,13 +497,17 @@ class TestRealText:
 
     @pytest.mark.parametrize("options", [{}, {"deterministic": True}])
     def test_months_come_together(self, treebank, options):
-        model = fs.SkipGram(dim=50, epochs=4, learning_rate=0.05, sample=1e-3, random_state=0, **options).fit(treebank)
         months = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
                   "november", "december", "jan.", "feb.", "sept.", "oct.", "nov.", "dec."}  # fmt: skip
         asked = ["january", "february", "june", "july", "november", "december"]
-        kept = np.mean([word in months for month in asked for word, _ in model.vectors.most_similar(month, n=5)])
-        assert kept > 0.5
-        assert model.history.loss[-1] < model.history.loss[0]
+        shares = []
+        # One model gives 0.47 to 0.73 of 30 words, 0.61 in the mean: four seeds, since lock-free training varies.
+        for seed in range(4):
+            model = fs.SkipGram(dim=50, epochs=4, learning_rate=0.05, sample=1e-3, random_state=seed, **options)
+            vectors = model.fit(treebank).vectors
+            shares.append(np.mean([word in months for month in asked for word, _ in vectors.most_similar(month, n=5)]))
+            assert model.history.loss[-1] < model.history.loss[0]
+        assert np.mean(shares) > 0.5
 
     @pytest.mark.peer
     @pytest.mark.parametrize(("ours", "sg", "rate"), [(fs.SkipGram, 1, 0.05), (fs.CBOW, 0, 0.1)])
