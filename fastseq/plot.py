@@ -1,4 +1,7 @@
-"""Pictures of word vectors. Each function draws on Matplotlib Axes and returns them; none shows or saves anything."""
+"""Pictures of word vectors and of gradients.
+
+Each function draws on Matplotlib Axes and returns them; none shows or saves anything.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from .vectors import WordVectors
 
-__all__ = ["vectors", "spectrum"]
+__all__ = ["gradient_norms", "vectors", "spectrum"]
 
 _METHODS = ("pca", "first")
 _COLOUR = "#1f5a99"
@@ -264,4 +267,59 @@ def spectrum(singular_values: Any, ax: Axes | None = None) -> Axes:
     ax.grid(alpha=0.25, linewidth=0.5, which="both")
     if not positive.all():
         ax.set_title(f"{int((~positive).sum())} of {values.size} singular values are zero and not drawn", fontsize=9)
+    return ax
+
+
+def gradient_norms(norms: Any, labels: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Draw how gradients shrink or grow on their way back through time, on a logarithmic scale.
+
+    Parameters
+    ----------
+    norms : array, shape (n, T) or (T,)
+        A line each: what `fastseq.layers.gradient_norms` returned for the layers of a network, or for several networks.
+    labels : sequence of str, optional
+        Of the lines; "layer 0" and so on by default, none where there is one line.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueRangeError
+        Not numbers of 0 or more in lines of at least one; another number of labels.
+    MissingExtraError
+        Matplotlib is not installed.
+    """
+    try:
+        lines = np.atleast_2d(np.asarray(norms))
+    except ValueError:
+        raise ShapeError("norms is ragged, expected (n, T) numbers") from None
+    if lines.dtype.kind not in "fiu":
+        raise DTypeError(f"norms has dtype {lines.dtype}, expected real numbers")
+    if lines.ndim != 2 or lines.size == 0:
+        raise ShapeError(f"norms has shape {lines.shape}, expected (n, T) with at least one of each")
+    if (lines < 0).any():
+        raise ValueRangeError("norms holds a negative number, expected 0 or more")
+    told = [f"layer {i}" for i in range(len(lines))] if labels is None else list(labels)
+    if len(told) != len(lines):
+        raise ShapeError(f"there are {len(told)} labels, expected {len(lines)}: one for each line")
+    ax = _axes(ax, (7.0, 4.0))
+    steps = np.arange(lines.shape[1])
+    for line, label in zip(lines.astype(np.float64), told):
+        # A gradient of zero has no place on this scale, nor have NaN and infinity: the line ends there.
+        seen = np.where(np.isfinite(line) & (line > 0), line, np.nan)
+        ax.plot(steps, seen, linewidth=1.4, label=label, marker="." if steps.size <= 60 else None)
+    if (lines > 0).any():
+        ax.set_yscale("log")
+    ax.set_xlabel("time step")
+    ax.set_ylabel("norm of the gradient by the states before it")
+    ax.grid(alpha=0.25, linewidth=0.5, which="both")
+    if len(lines) > 1 or labels is not None:
+        ax.legend(frameon=False)
+    gone = lines.size - int((np.isfinite(lines) & (lines > 0)).sum())
+    if gone:
+        ax.set_title(f"{gone} of {lines.size} norms are zero or not finite and not drawn", fontsize=9)
     return ax

@@ -156,3 +156,33 @@ def test_without_matplotlib(wv, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"fastseq-numba\[plot\]"):
         plot.spectrum([1.0])
+
+
+class TestGradientNorms:
+    def test_lines(self):
+        norms = np.array([[1e-6, 1e-3, 1.0], [0.0, 2.0, np.inf]])
+        ax = plot.gradient_norms(norms)
+        assert ax.get_yscale() == "log"
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["layer 0", "layer 1"]
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), norms[0])
+        np.testing.assert_array_equal(ax.lines[1].get_ydata(), [np.nan, 2.0, np.nan])
+        assert "2 of 6 norms" in ax.get_title()
+
+    def test_one_line_and_labels(self):
+        assert plot.gradient_norms([1.0, 2.0]).get_legend() is None
+        ax = plot.gradient_norms([1.0, 2.0], ["LSTM"])
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["LSTM"]
+        same = plot.gradient_norms([1.0, 2.0], ax=ax)
+        assert same is ax
+
+    def test_bad_arguments(self):
+        with pytest.raises(ShapeError, match="ragged"):
+            plot.gradient_norms([[1.0], [1.0, 2.0]])
+        with pytest.raises(ShapeError, match="at least one"):
+            plot.gradient_norms([])
+        with pytest.raises(DTypeError, match="dtype"):
+            plot.gradient_norms(["a"])
+        with pytest.raises(ValueRangeError, match="negative"):
+            plot.gradient_norms([-1.0])
+        with pytest.raises(ShapeError, match="2 labels, expected 1"):
+            plot.gradient_norms([1.0], ["a", "b"])

@@ -35,9 +35,11 @@ __all__ = [
     "FMA",
     "REORDERED",
     "ParallelKernel",
+    "address_of",
     "jit",
     "parallel_jit",
     "one_thread",
+    "plain_function",
     "compiled",
     "source_digest",
     "settle_threading_layer",
@@ -163,6 +165,29 @@ def parallel_jit(function: Any = None, *, fastmath: frozenset[str] = frozenset()
     if function is None:
         return lambda f: parallel_jit(f, fastmath=fastmath)
     return ParallelKernel(_compile(function, parallel=True, fastmath=fastmath), function)
+
+
+_plain: list[Any] = []
+
+
+def address_of(function: Any, signature: tuple[Any, ...]) -> int:
+    """Return where a function of `jit`, which returns nothing, lies compiled for arguments of these Numba types.
+
+    Numba puts all that a function calls into its own code and optimises it again, so what lies four calls deep is
+    compiled five times. Called by its address (see ``_tiles.call_at``) it is compiled once.
+    """
+    if numba.config.DISABLE_JIT:
+        if function not in _plain:
+            _plain.append(function)
+        return _plain.index(function)
+    function.compile(signature)
+    result = function.overloads[signature]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
+def plain_function(number: int) -> Any:
+    """Return the function that `address_of` gave that number, where nothing is compiled."""
+    return _plain[number]
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError
-from ._boundary import as_floats, device_of, to_same_device, variant
+from ..errors import DTypeError, ShapeError, ValueRangeError
+from ._boundary import as_floats, check_finite_number, device_of, to_same_device, variant
 from ._sequences import Steps, as_lengths
 
-__all__ = ["RecurrentCache", "as_gradients", "check_cell", "release"]
+__all__ = ["RecurrentCache", "as_gradients", "check_cell", "check_options", "release"]
 
 
 class RecurrentCache:
@@ -21,16 +21,33 @@ class RecurrentCache:
     before the backward pass. The memory goes to the next pass when the cache is forgotten, so it has no copies.
     """
 
-    __slots__ = ("__weakref__", "arrays", "device", "dtype", "kind", "steps", "w_h", "w_x", "x")
+    __slots__ = ("__weakref__", "arrays", "device", "dtype", "kind", "options", "steps", "w_h", "w_x", "x")
 
     def __init__(
-        self, kind: str, device: str, steps: Steps, x: Any, w_x: Any, w_h: Any, arrays: tuple[Any, ...]
+        self,
+        kind: str,
+        device: str,
+        steps: Steps,
+        x: Any,
+        w_x: Any,
+        w_h: Any,
+        arrays: tuple[Any, ...],
+        owned: tuple[Any, ...],
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.kind, self.device, self.steps = kind, device, steps
         self.x, self.w_x, self.w_h, self.arrays = x, w_x, w_h, arrays
+        self.options = options or {}
         self.dtype = x.dtype
         # The next pass can have the memory when this one is forgotten.
-        weakref.finalize(self, release, kind, device, arrays).atexit = False
+        weakref.finalize(self, release, kind, device, owned).atexit = False
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Units of the hidden states, and of the cells; they differ with a projection."""
+        w_p = self.options.get("w_p")
+        n = int(self.w_h.shape[0])
+        return n, n if w_p is None else int(w_p.shape[0])
 
     def __copy__(self) -> RecurrentCache:
         return self
@@ -47,7 +64,7 @@ class RecurrentCache:
 
 def release(kind: str, device: str, arrays: tuple[Any, ...]) -> None:
     """Give the memory of a forward pass back."""
-    variant(device, kind).release(*(array for array in arrays if hasattr(array, "nbytes")))
+    variant(device, kind).release(*arrays)
 
 
 def _same_dtype(arrays: dict[str, Any], dtype: np.dtype) -> None:
@@ -67,10 +84,12 @@ def check_cell(
     biases: dict[str, tuple[Any, int]],
     n_gates: int,
     lengths: Any,
+    w_p: Any = None,
 ) -> tuple[str, Steps, Any, list[Any], Any, Any, list[Any]]:
     """Check the arguments of a forward pass; return (device, steps, x, states, w_x, w_h, biases).
 
-    NaN and infinity are let through: they come out.
+    NaN and infinity are let through: they come out. ``w_p`` is the projection of the hidden states, which have as many
+    units as it has columns; the first state is the hidden one.
     """
     given = {**states, "w_x": w_x, "w_h": w_h, **{name: bias for name, (bias, _) in biases.items()}}
     device = device_of(x=x, **given)
@@ -79,11 +98,17 @@ def check_cell(
     _same_dtype({name: array for name, array in given.items() if array is not None}, dtype)
     w_x, w_h = as_floats(w_x, "w_x", 2, dtype, finite=False), as_floats(w_h, "w_h", 2, dtype, finite=False)
     n_steps, n, n_in = (int(size) for size in x.shape)
-    units = int(w_h.shape[0])
+    units = h_units = int(w_h.shape[0])
     if units < 1:
         raise ShapeError("w_h has no rows, expected at least one unit")
-    if tuple(w_h.shape) != (units, n_gates * units):
-        wanted = f"(H, {n_gates} H)" if n_gates > 1 else "(H, H)"
+    wanted = f"(H, {n_gates} H)" if n_gates > 1 else "(H, H)"
+    if w_p is not None:
+        shape = tuple(getattr(w_p, "shape", ()))
+        if len(shape) != 2 or min(shape) < 1 or shape[1] != h_units:
+            raise ShapeError(f"w_p has shape {shape}, expected (H, {h_units}): as many columns as w_h has rows")
+        units = int(shape[0])
+        wanted = f"({h_units}, {n_gates * units}) with a projection of {units} units"
+    if tuple(w_h.shape) != (h_units, n_gates * units):
         raise ShapeError(f"w_h has shape {tuple(w_h.shape)}, expected {wanted}")
     if tuple(w_x.shape) != (n_in, n_gates * units):
         raise ShapeError(
@@ -98,15 +123,83 @@ def check_cell(
         if int(bias.shape[0]) != size * units:
             raise ShapeError(f"{name} has shape {tuple(bias.shape)}, expected ({size * units},)")
         kept.append(bias)
-    first = []
+    first: list[Any] = []
     for name, state in states.items():
+        size = units if first else h_units
         if state is None:
-            state = to_same_device(np.zeros((n, units), dtype), device)
+            state = to_same_device(np.zeros((n, size), dtype), device)
         state = as_floats(state, name, 2, dtype, finite=False)
-        if tuple(state.shape) != (n, units):
-            raise ShapeError(f"{name} has shape {tuple(state.shape)}, expected ({n}, {units})")
+        if tuple(state.shape) != (n, size):
+            raise ShapeError(f"{name} has shape {tuple(state.shape)}, expected ({n}, {size})")
         first.append(state)
     return device, Steps(as_lengths(lengths, n_steps, n), n_steps, n, device), x, first, w_x, w_h, kept
+
+
+def _keep(value: Any, name: str, shape: tuple[int, ...], dtype: Any, device: str) -> Any:
+    if np.ndim(value) == 0 and not hasattr(value, "__cuda_array_interface__"):
+        share = check_finite_number(value, name, 0.0, upper=1.0)
+        return to_same_device(np.full(shape, share, dtype), device)
+    return value
+
+
+def check_options(
+    device: str,
+    steps: Steps,
+    dtype: Any,
+    sizes: tuple[int, int, int],
+    *,
+    peephole: Any = None,
+    w_p: Any = None,
+    norm: Any = None,
+    keep_h: Any = None,
+    keep_c: Any = None,
+    mask_h: Any = None,
+    clip_c: Any = None,
+) -> dict[str, Any]:
+    """Check the options of a cell; return those that are given, rows and sequences in the order of the bodies.
+
+    ``sizes`` are the units of the hidden states and of the cells, and how many gates there are.
+    """
+    h_units, units, n_gates = sizes
+    if clip_c is not None:
+        clip_c = check_finite_number(clip_c, "clip_c", 0.0)
+        if clip_c == 0.0:
+            raise ValueRangeError("clip_c is 0, expected a number above it, or None")
+    padded = (steps.n_steps, steps.n)
+    arrays: dict[str, tuple[Any, tuple[int, ...]]] = {}
+    arrays["peephole"], arrays["w_p"] = (peephole, (3, units)), (w_p, (units, h_units))
+    for name, value, size in (("keep_h", keep_h, h_units), ("keep_c", keep_c, units)):
+        if value is not None:
+            arrays[name] = (_keep(value, name, (*padded, size), dtype, device), (*padded, size))
+    arrays["mask_h"] = (mask_h, (steps.n, h_units))
+    if norm is not None:
+        names = ["gain_x", "gain_h"] + (["gain_c", "bias_c"] if n_gates == 4 else [])
+        if not isinstance(norm, (tuple, list)) or len(norm) != len(names):
+            raise ShapeError(f"norm is {type(norm).__name__}, expected {len(names)} arrays: {', '.join(names)}")
+        for name, value in zip(names, norm):
+            size = n_gates * units if name in ("gain_x", "gain_h") else units
+            arrays[f"{name} of norm"] = (value, (size,))
+    given = {name: value for name, (value, _) in arrays.items() if value is not None}
+    device_of(**{"x": to_same_device(np.zeros(0), device), **given})
+    _same_dtype(given, dtype)
+    kept: dict[str, Any] = {}
+    for name, (value, shape) in arrays.items():
+        if value is None:
+            continue
+        array = as_floats(value, name, len(shape), dtype, finite=False)
+        if tuple(array.shape) != shape:
+            raise ShapeError(f"{name} has shape {tuple(array.shape)}, expected {shape}")
+        kept[name] = array
+    for name in ("keep_h", "keep_c"):
+        if name in kept:
+            kept[name] = steps.rows_of(kept[name])
+    if "mask_h" in kept:
+        kept["mask_h"] = steps.sorted(kept["mask_h"])
+    if norm is not None:
+        kept["norm"] = tuple(kept.pop(name) for name in list(kept) if name.endswith(" of norm"))
+    if clip_c is not None:
+        kept["clip_c"] = clip_c
+    return kept
 
 
 def as_gradients(cache: Any, kind: str, dh: Any, lasts: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -116,19 +209,20 @@ def as_gradients(cache: Any, kind: str, dh: Any, lasts: dict[str, Any]) -> tuple
     device_of(dh=dh, x=cache.x, **lasts)
     given = {"dh": dh, **lasts}
     _same_dtype({name: array for name, array in given.items() if array is not None}, cache.dtype)
-    steps, units = cache.steps, int(cache.w_h.shape[0])
-    shape = (steps.n_steps, steps.n, units)
+    steps, sizes = cache.steps, cache.sizes
+    shape = (steps.n_steps, steps.n, sizes[0])
     if dh is None:
         dh = to_same_device(np.zeros(shape, cache.dtype), cache.device)
     dh = as_floats(dh, "dh", 3, cache.dtype, finite=False)
     if tuple(dh.shape) != shape:
         raise ShapeError(f"dh has shape {tuple(dh.shape)}, expected {shape}, that of h")
-    kept = []
+    kept: list[Any] = []
     for name, last in lasts.items():
+        wanted = (steps.n, sizes[1] if kept else sizes[0])
         if last is None:
-            last = to_same_device(np.zeros(shape[1:], cache.dtype), cache.device)
+            last = to_same_device(np.zeros(wanted, cache.dtype), cache.device)
         last = as_floats(last, name, 2, cache.dtype, finite=False)
-        if tuple(last.shape) != shape[1:]:
-            raise ShapeError(f"{name} has shape {tuple(last.shape)}, expected {shape[1:]}")
+        if tuple(last.shape) != wanted:
+            raise ShapeError(f"{name} has shape {tuple(last.shape)}, expected {wanted}")
         kept.append(steps.sorted(last))
     return steps.rows_of(dh), kept

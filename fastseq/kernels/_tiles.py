@@ -20,12 +20,15 @@ from numba import config, types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
+from numba.np.arrayobj import populate_array
 
 from ._vector import Memory, VectorType, check_flat, splat
 from ._vector_math import call, constant, muladd, sigmoid, suffix, tanh
 
 __all__ = [
+    "array_at",
     "block_transposed",
+    "call_at",
     "flush_denormals",
     "restore_denormals",
     "tile_load",
@@ -33,6 +36,7 @@ __all__ = [
     "tile_outer",
     "tile_store",
     "tile_store_part",
+    "vector_clip",
     "vector_load",
     "vector_muladd",
     "vector_of",
@@ -40,7 +44,9 @@ __all__ = [
     "vector_sigmoid",
     "vector_store",
     "vector_tanh",
+    "vector_total",
     "vector_where_positive",
+    "vector_where_within",
 ]
 
 _INT32 = ir.IntType(32)
@@ -159,6 +165,43 @@ def _tile_outer(typing_context, tile, like, a, a_at, a_row, b, b_at):
 
 
 @intrinsic
+def _array_at(typing_context, table, place, like):
+    check_flat(like)
+
+    def generate(context, builder, sig, arguments):
+        data, at, _ = arguments
+        numbers = context.make_array(table)(context, builder, data).data
+        address, size = (builder.load(builder.gep(numbers, [_move(builder, at, i)])) for i in range(2))
+        result = context.make_array(like)(context, builder)
+        item = ir.Constant(address.type, like.dtype.bitwidth // 8)
+        populate_array(
+            result, builder.inttoptr(address, result.data.type), cgutils.pack_array(builder, [size]),
+            cgutils.pack_array(builder, [item]), item, None,
+        )  # fmt: skip
+        return result._getvalue()
+
+    return like(table, _INT64, like), generate
+
+
+@intrinsic
+def _call_at(typing_context, address, given):
+    wanted = tuple(_INT64 if isinstance(each, types.Integer) else each for each in given)
+
+    def generate(context, builder, sig, arguments):
+        place, values = arguments
+        parts = cgutils.unpack_tuple(builder, values, len(wanted))
+        parts = [context.cast(builder, *each) for each in zip(parts, given, wanted)]
+        function_type = context.call_conv.get_function_type(types.none, wanted)
+        pointer = builder.inttoptr(place, function_type.as_pointer())
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, wanted, parts)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(_INT64, given), generate
+
+
+@intrinsic
 def _block_transposed(typing_context, source, at, stride, target, to, target_stride):
     def generate(context, builder, sig, arguments):
         data, first, row, out, place, out_row = arguments
@@ -264,6 +307,38 @@ def _vector_where_positive(typing_context, condition, x):
     return _function(_where_positive, 2)(typing_context, condition, x)
 
 
+def _clip(builder: Any, x: Any, most: Any) -> Any:
+    # Comparisons with NaN are false, so NaN passes.
+    least = builder.fneg(most)
+    x = builder.select(builder.fcmp_ordered(">", x, most), most, x)
+    return builder.select(builder.fcmp_ordered("<", x, least), least, x)
+
+
+@intrinsic
+def _vector_clip(typing_context, x, most):
+    return _function(_clip, 2)(typing_context, x, most)
+
+
+def _where_within(builder: Any, condition: Any, most: Any, x: Any) -> Any:
+    size = call(builder, f"llvm.fabs.{suffix(x.type)}", x.type, condition)
+    return builder.select(builder.fcmp_ordered(">", size, most), constant(x.type, 0), x)
+
+
+@intrinsic
+def _vector_where_within(typing_context, condition, most, x):
+    return _function(_where_within, 3)(typing_context, condition, most, x)
+
+
+@intrinsic
+def _vector_total(typing_context, x):
+    def generate(context, builder, sig, arguments):
+        (value,) = arguments
+        element = value.type.element
+        return call(builder, f"llvm.vector.reduce.fadd.{suffix(value.type)}", element, ir.Constant(element, 0.0), value)
+
+    return x.dtype(x), generate
+
+
 def _operator(function: Any, instruction: str) -> None:
     class Typed(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
@@ -319,7 +394,9 @@ def _restore_denormals(typing_context, before):
 
 if config.DISABLE_JIT:
     from ._tiles_plain import (
+        array_at,
         block_transposed,
+        call_at,
         flush_denormals,
         restore_denormals,
         tile_load,
@@ -327,6 +404,7 @@ if config.DISABLE_JIT:
         tile_outer,
         tile_store,
         tile_store_part,
+        vector_clip,
         vector_load,
         vector_muladd,
         vector_of,
@@ -334,9 +412,16 @@ if config.DISABLE_JIT:
         vector_sigmoid,
         vector_store,
         vector_tanh,
+        vector_total,
         vector_where_positive,
+        vector_where_within,
     )
 else:
+    # array_at(table, place, like): the array, flat and of the type of ``like``, whose address and length are there.
+    array_at = _array_at
+    # call_at(address, arguments): call a compiled function that returns nothing, by its address (see _jit.address_of);
+    # arguments are a tuple of arrays and integers.
+    call_at = _call_at
     # tile_load(tile, like, array, at, row_stride): the vectors at array[at + r * row_stride + v * lanes].
     tile_load = _tile_load
     # tile_store(tile, like, array, at, row_stride): write them there.
@@ -362,6 +447,12 @@ else:
     vector_tanh = _vector_tanh
     # vector_relu(x): 0 where x is below 0.
     vector_relu = _vector_relu
+    # vector_clip(x, most): x, but not beyond most on either side of 0.
+    vector_clip = _vector_clip
+    # vector_where_within(condition, most, x): 0 where condition is beyond most on either side of 0; else x.
+    vector_where_within = _vector_where_within
+    # vector_total(x): the sum of its numbers, from the first to the last.
+    vector_total = _vector_total
     # vector_where_positive(condition, x): 0 where condition is 0 or below; where it is NaN, x.
     vector_where_positive = _vector_where_positive
     # flush_denormals(): take denormal numbers for zero on this thread from now on; returns what restore_denormals needs

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
 
+from ._jit import plain_function
 from ._vector_plain import row_lanes
 
 __all__ = [
+    "array_at",
     "block_transposed",
+    "call_at",
     "flush_denormals",
     "restore_denormals",
     "tile_load",
@@ -17,6 +21,7 @@ __all__ = [
     "tile_outer",
     "tile_store",
     "tile_store_part",
+    "vector_clip",
     "vector_load",
     "vector_muladd",
     "vector_of",
@@ -24,8 +29,22 @@ __all__ = [
     "vector_sigmoid",
     "vector_store",
     "vector_tanh",
+    "vector_total",
     "vector_where_positive",
+    "vector_where_within",
 ]
+
+
+def array_at(table: np.ndarray, place: int, like: np.ndarray) -> np.ndarray:
+    """Return the flat array whose address and length are in a table."""
+    address, size = int(table[place]), int(table[place + 1])
+    memory = (ctypes.c_uint8 * (size * like.itemsize)).from_address(address)
+    return np.ctypeslib.as_array(memory).view(like.dtype)
+
+
+def call_at(address: int, arguments: tuple[Any, ...]) -> None:
+    """Call a function by its number."""
+    plain_function(address)(*arguments)
 
 
 def tile_load(tile: np.ndarray, like: np.ndarray, array: np.ndarray, at: int, row_stride: int) -> np.ndarray:
@@ -126,6 +145,21 @@ def vector_relu(x: np.ndarray) -> np.ndarray:
 def vector_where_positive(condition: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return 0 where the condition is not above 0."""
     return np.where(condition <= 0, 0, x).astype(x.dtype)
+
+
+def vector_clip(x: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return x, but not beyond most on either side of 0."""
+    return np.where(x > most, most, np.where(x < -most, -most, x))
+
+
+def vector_where_within(condition: np.ndarray, most: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return 0 where the condition is beyond most on either side of 0."""
+    return np.where(abs(condition) > most, 0, x).astype(x.dtype)
+
+
+def vector_total(x: np.ndarray) -> Any:
+    """Return the sum."""
+    return x.sum()
 
 
 def flush_denormals() -> int:

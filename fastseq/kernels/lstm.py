@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell, release
+from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options, release
 
 __all__ = ["lstm_backward", "lstm_forward"]
 
@@ -18,6 +18,13 @@ def lstm_forward(
     w_h: Any,
     b: Any,
     *,
+    peephole: Any = None,
+    w_p: Any = None,
+    norm: Any = None,
+    keep_h: Any = None,
+    keep_c: Any = None,
+    mask_h: Any = None,
+    clip_c: float | None = None,
     lengths: Any = None,
     with_c: bool = True,
     train: bool = False,
@@ -36,6 +43,29 @@ def lstm_forward(
         Weights of the hidden states.
     b : (4 H,) array or None
         Biases; None: zeros.
+    peephole : (3, H) array, optional
+        Weights from a unit's cell state to its own input, forget and output gates (Gers and Schmidhuber, "Recurrent
+        nets that time and count", IJCNN 2000). The output gate sees the new state.
+    w_p : (H, P) array, optional
+        A projection of the hidden states (Sak, Senior and Beaufays, "Long short-term memory recurrent neural network
+        architectures for large scale acoustic modeling", Interspeech 2014): h0 is (N, P) and w_h (P, 4 H) then, and
+        all hidden states have P units.
+    norm : four of arrays, optional
+        Layer normalisation (Ba, Kiros and Hinton, "Layer normalization", 2016): gains (4 H,) of the part of x
+        and of that of h, a gain (H,) and a bias (H,) of the cell state before its tanh.
+        Both parts of the sums, x w_x and h w_h, are brought to mean 0 and variance 1 over all gates before the bias is
+        added.
+    keep_h : number or (T, N, P) array, optional
+        Zoneout (Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017): the
+        share of the old hidden state that each unit keeps, 0 to 1: drawn zeros and ones to train, their mean after it.
+    keep_c : number or (T, N, H) array, optional
+        The same for the cell states.
+    mask_h : (N, P) array, optional
+        What the hidden states are multiplied by where they go into the gates, the same at all steps: variational
+        dropout (Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
+        NIPS 2016).
+    clip_c : float, optional
+        Cell states are held between this and its negative; gradients do not go through where one is.
     lengths : (N,) integers, optional
         Steps of each sequence, 0 to T. What is behind the end of a sequence costs nothing and gives zeros. None: T.
     with_c : bool
@@ -65,22 +95,32 @@ def lstm_forward(
     any number of threads.
     """
     device, steps, x, (h0, c0), w_x, w_h, (b,) = check_cell(
-        x, {"h0": h0, "c0": c0}, w_x, w_h, {"b": (b, 4)}, 4, lengths
+        x, {"h0": h0, "c0": c0}, w_x, w_h, {"b": (b, 4)}, 4, lengths, w_p
     )
+    n, h_units, units = steps.n, int(w_h.shape[0]), int(w_h.shape[1]) // 4
+    options = check_options(
+        device, steps, x.dtype, (h_units, units, 4), peephole=peephole, w_p=w_p, norm=norm, keep_h=keep_h,
+        keep_c=keep_c, mask_h=mask_h, clip_c=clip_c,
+    )  # fmt: skip
     rows = steps.rows_of(x)
     body = variant(device, "lstm")
-    gates, h, c = body.lstm_forward(rows, steps.starts, steps.sorted(h0), steps.sorted(c0), w_x, w_h, b)
-    n, units = steps.n, int(w_h.shape[0])
+    given = (rows, steps.starts, steps.sorted(h0), steps.sorted(c0), w_x, w_h, b)
+    arrays: tuple[Any, ...]
+    if options:
+        h, c, arrays, owned = body.lstm_variant_forward(*given, options)
+    else:
+        arrays = owned = body.lstm_forward(*given)
+        _, h, c = arrays
     result = (
-        steps.padded(h[n:, :units]),
+        steps.padded(h[n:, :h_units]),
         steps.padded(c[n:, :units]) if with_c else None,
-        steps.last(h[:, :units]),
+        steps.last(h[:, :h_units]),
         steps.last(c[:, :units]),
     )
     if not train:
-        release("lstm", device, (gates, h, c))
+        release("lstm", device, owned)
         return result
-    return (*result, RecurrentCache("lstm", device, steps, rows, w_x, w_h, (gates, h, c)))
+    return (*result, RecurrentCache("lstm", device, steps, rows, w_x, w_h, arrays, owned, options))
 
 
 def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:
@@ -104,6 +144,8 @@ def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = 
     dw_x : (D, 4 H) array
     dw_h : (H, 4 H) array
     db : (4 H,) array
+    dpeephole, dw_p, dgain_x, dgain_h, dgain_c, dbias_c : array
+        Of these those whose options were given.
 
     Raises
     ------
@@ -112,7 +154,8 @@ def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = 
     """
     rows, (dh_n, dc_n) = as_gradients(cache, "lstm", dh, {"dh_n": dh_n, "dc_n": dc_n})
     steps, body = cache.steps, variant(cache.device, "lstm")
-    dx, dh0, dc0, dw_x, dw_h, db = body.lstm_backward(
+    run = body.lstm_variant_backward if cache.options else body.lstm_backward
+    dx, dh0, dc0, *by_weights = run(
         rows, dh_n, dc_n, cache.x, steps.starts, *cache.arrays, cache.w_x, cache.w_h, with_dx
     )
-    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), steps.unsorted(dc0), dw_x, dw_h, db
+    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), steps.unsorted(dc0), *by_weights

@@ -70,7 +70,10 @@ class Kernel:
         options = case.options
         if convert is not None:
             given = [convert(value) for value in given]
-            options = {name: convert(value) for name, value in options.items()}
+            options = {
+                name: tuple(map(convert, value)) if isinstance(value, tuple) else convert(value)
+                for name, value in options.items()
+            }
         if self.after:
             before, n = self.after
             *_, cache = getattr(sys.modules[function.__module__], before)(*given[:n], **options, train=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ValueRangeError
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell, release
+from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options, release
 
 __all__ = ["rnn_backward", "rnn_forward"]
 
@@ -21,6 +21,9 @@ def rnn_forward(
     b: Any,
     *,
     nonlinearity: str = "tanh",
+    norm: Any = None,
+    keep_h: Any = None,
+    mask_h: Any = None,
     lengths: Any = None,
     train: bool = False,
 ) -> tuple[Any, ...]:
@@ -40,6 +43,18 @@ def rnn_forward(
         Biases; None: zeros.
     nonlinearity : {"tanh", "relu"}
         What the sums are put through.
+    norm : two of arrays, optional
+        Layer normalisation (Ba, Kiros and Hinton, "Layer normalization", 2016): gains (H,) of the part of x
+        and of that of h.
+        Both parts of the sums, x w_x and h w_h, are brought to mean 0 and variance 1 before the bias is
+        added.
+    keep_h : number or (T, N, H) array, optional
+        Zoneout (Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017): the
+        share of the old hidden state that each unit keeps, 0 to 1: drawn zeros and ones to train, their mean after it.
+    mask_h : (N, H) array, optional
+        What the hidden states are multiplied by where they go into the gates, the same at all steps: variational
+        dropout (Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
+        NIPS 2016).
     lengths : (N,) integers, optional
         Steps of each sequence, 0 to T. What is behind the end of a sequence costs nothing and gives zeros. None: T.
     train : bool
@@ -67,14 +82,24 @@ def rnn_forward(
     if nonlinearity not in _NONLINEARITIES:
         raise ValueRangeError(f"nonlinearity is {nonlinearity!r}, expected one of {_NONLINEARITIES}")
     device, steps, x, (h0,), w_x, w_h, (b,) = check_cell(x, {"h0": h0}, w_x, w_h, {"b": (b, 1)}, 1, lengths)
-    rows = steps.rows_of(x)
-    (h,) = variant(device, "rnn").rnn_forward(rows, steps.starts, steps.sorted(h0), w_x, w_h, b, nonlinearity)
     n, units = steps.n, int(w_h.shape[0])
+    options = check_options(
+        device, steps, x.dtype, (units, units, 1), norm=norm, keep_h=keep_h, mask_h=mask_h
+    )  # fmt: skip
+    rows = steps.rows_of(x)
+    body = variant(device, "rnn")
+    given = (rows, steps.starts, steps.sorted(h0), w_x, w_h, b, nonlinearity)
+    arrays: tuple[Any, ...]
+    if options:
+        h, arrays, owned = body.rnn_variant_forward(*given, options)
+    else:
+        (h,) = owned = body.rnn_forward(*given)
+        arrays = (h, nonlinearity)
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:
-        release("rnn", device, (h,))
+        release("rnn", device, owned)
         return result
-    return (*result, RecurrentCache("rnn", device, steps, rows, w_x, w_h, (h, nonlinearity)))
+    return (*result, RecurrentCache("rnn", device, steps, rows, w_x, w_h, arrays, owned, options))
 
 
 def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:
@@ -98,6 +123,8 @@ def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tup
     dw_x : (D, H) array
     dw_h : (H, H) array
     db : (H,) array
+    dgain_x, dgain_h : (H,) array
+        If ``norm`` was given.
 
     Raises
     ------
@@ -106,7 +133,6 @@ def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tup
     """
     rows, (dh_n,) = as_gradients(cache, "rnn", dh, {"dh_n": dh_n})
     steps, body = cache.steps, variant(cache.device, "rnn")
-    dx, dh0, dw_x, dw_h, db = body.rnn_backward(
-        rows, dh_n, cache.x, steps.starts, *cache.arrays, cache.w_x, cache.w_h, with_dx
-    )
-    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), dw_x, dw_h, db
+    run = body.rnn_variant_backward if cache.options else body.rnn_backward
+    dx, dh0, *by_weights = run(rows, dh_n, cache.x, steps.starts, *cache.arrays, cache.w_x, cache.w_h, with_dx)
+    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), *by_weights

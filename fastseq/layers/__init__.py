@@ -1,6 +1,8 @@
 """Layers: forward and backward over arrays. They hold parameters; what a pass needs later is returned, not stored."""
 
 from ._base import Layer, Param, RowSparseGrad, distinct_params, get_weights, join_params, set_weights, zero_grad
+from .cells import GRUCell, LSTMCell, RNNCell
+from .diagnostics import gradient_norms
 from .embedding import Embedding
 from .linear import Linear
 from .losses import SoftmaxCrossEntropy
@@ -16,6 +18,10 @@ __all__ = [
     "RNN",
     "LSTM",
     "GRU",
+    "RNNCell",
+    "LSTMCell",
+    "GRUCell",
+    "gradient_norms",
     "join_params",
     "distinct_params",
     "zero_grad",

@@ -2,20 +2,21 @@
 
 The gates stand side by side in all of them, in these orders: here and in PyTorch input, forget, candidate, output and
 reset, update, candidate; in Keras update, reset, candidate for the GRU; in Saito's *Deep Learning from Scratch 2*
-forget, candidate, input, output for the LSTM. PyTorch's matrices lie on their sides, and it has two biases for each
-gate, which add up except for the GRU's candidate.
+forget, candidate, input, output for the LSTM and update, reset, candidate for the GRU. The book's update gate says how
+much of a state is new, and ours how much stays: its weights change their sign. PyTorch's matrices lie on their sides,
+and it has two biases for each gate, which add up except for the GRU's candidate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
 
-__all__ = ["from_layout", "from_torch", "to_layout", "to_torch"]
+__all__ = ["Sizes", "from_layout", "from_torch", "to_layout", "to_torch"]
 
 # Where our gates are among those of a layout.
 _ORDERS = {
@@ -24,7 +25,19 @@ _ORDERS = {
     ("keras", 3): (1, 0, 2),
     ("book", 1): (0,),
     ("book", 4): (2, 0, 1, 3),
+    ("book", 3): (1, 0, 2),
 }
+
+
+class Sizes(NamedTuple):
+    """What a layer's weights are: names and widths of the inputs of its cells, and sizes."""
+
+    cells: Sequence[tuple[str, int]]
+    n_gates: int
+    units: int
+    has_bias: bool
+    out: int           # width of the hidden states: less than units with a projection
+    reset_after: bool  # GRU
 
 
 def _array(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -43,10 +56,11 @@ def _suffix(name: str) -> str:
     return f"_l{number}{'_reverse' if name.endswith('.reverse') else ''}"
 
 
-def from_torch(cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_bias: bool, state: Mapping[str, Any],
-               dtype: np.dtype) -> dict[str, np.ndarray]:  # fmt: skip
+def from_torch(sizes: Sizes, state: Mapping[str, Any], dtype: np.dtype) -> dict[str, np.ndarray]:
     """Return our weights by name from a ``state_dict`` of torch.nn.RNN, LSTM or GRU."""
-    kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if has_bias else ()))
+    cells, n_gates, units, has_bias, out, _ = sizes
+    kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if has_bias else ()),
+             *(("weight_hr",) if out != units else ()))  # fmt: skip
     wanted = [kind + _suffix(name) for name, _ in cells for kind in kinds]
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
@@ -61,7 +75,9 @@ def from_torch(cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_b
             return _array(state[kind + end], kind + end, shape, dtype)
 
         found[f"{name}.w_x"] = np.ascontiguousarray(part("weight_ih", rows, width).T)
-        found[f"{name}.w_h"] = np.ascontiguousarray(part("weight_hh", rows, units).T)
+        found[f"{name}.w_h"] = np.ascontiguousarray(part("weight_hh", rows, out).T)
+        if out != units:
+            found[f"{name}.w_p"] = np.ascontiguousarray(part("weight_hr", out, units).T)
         if has_bias:
             by_x, by_h = part("bias_ih", rows), part("bias_hh", rows)
             if n_gates == 3:
@@ -71,9 +87,9 @@ def from_torch(cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_b
     return found
 
 
-def to_torch(cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_bias: bool,
-             weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # fmt: skip
+def to_torch(sizes: Sizes, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays by the names of a ``state_dict``; the second bias is zero but for the GRU's candidate."""
+    cells, n_gates, units, has_bias, out, _ = sizes
     state = {}
     for name, _ in cells:
         end = _suffix(name)
@@ -84,16 +100,17 @@ def to_torch(cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_bia
             state[f"bias_hh{end}"] = np.zeros_like(weights[f"{name}.b"])
             if n_gates == 3:
                 state[f"bias_hh{end}"][2 * units :] = weights[f"{name}.b_n"]
+        if out != units:
+            state[f"weight_hr{end}"] = np.ascontiguousarray(weights[f"{name}.w_p"].T)
     return state
 
 
-def _order(layout: str, n_gates: int) -> tuple[int, ...]:
-    if (layout, n_gates) not in _ORDERS:
+def _order(layout: str, sizes: Sizes) -> tuple[int, ...]:
+    if layout == "book" and sizes.n_gates == 3 and sizes.reset_after:
         raise ValueRangeError(
-            f"the book's GRU resets before the product with w_h and this one after it, so its weights do not fit "
-            f"(layout {layout!r})"
+            "the book's GRU resets before the product with w_h and this one after it, expected reset_after=False"
         )
-    return _ORDERS[layout, n_gates]
+    return _ORDERS[layout, sizes.n_gates]
 
 
 def _turned(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
@@ -101,42 +118,58 @@ def _turned(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
     return np.concatenate([parts[at] for at in order], axis=-1)
 
 
-def from_layout(layout: str, cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_bias: bool,
-                given: Sequence[Any], dtype: np.dtype) -> dict[str, np.ndarray]:  # fmt: skip
+def _sign(layout: str, sizes: Sizes, array: np.ndarray) -> np.ndarray:
+    """Return our array with the update gate's part turned where the book's says the opposite."""
+    if layout == "book" and sizes.n_gates == 3:
+        array = array.copy()
+        array[..., sizes.units : 2 * sizes.units] *= -1
+    return array
+
+
+def from_layout(layout: str, sizes: Sizes, given: Sequence[Any], dtype: np.dtype) -> dict[str, np.ndarray]:
     """Return our weights by name from Keras' ``get_weights()`` or the book's ``params``: cell after cell."""
-    order = _order(layout, n_gates)
+    cells, n_gates, units, has_bias, _, reset_after = sizes
+    order = _order(layout, sizes)
     each = 3 if has_bias else 2
     if len(given) != each * len(cells):
         raise ShapeError(f"{len(given)} arrays, expected {each * len(cells)}: {each} for each of {len(cells)} cells")
     rows = n_gates * units
     found = {}
+
+    def ours(array: np.ndarray) -> np.ndarray:
+        return _sign(layout, sizes, _turned(array, order))
+
     for number, (name, width) in enumerate(cells):
         w_x, w_h, *biases = given[each * number : each * (number + 1)]
         at = f"array {each * number}"
-        found[f"{name}.w_x"] = _turned(_array(w_x, at, (width, rows), dtype), order)
-        found[f"{name}.w_h"] = _turned(_array(w_h, f"array {each * number + 1}", (units, rows), dtype), order)
-        if has_bias and n_gates == 3:
-            both = _turned(_array(biases[0], f"array {each * number + 2}", (2, rows), dtype), order)
+        found[f"{name}.w_x"] = ours(_array(w_x, at, (width, rows), dtype))
+        found[f"{name}.w_h"] = ours(_array(w_h, f"array {each * number + 1}", (units, rows), dtype))
+        if has_bias and n_gates == 3 and reset_after:
+            both = ours(_array(biases[0], f"array {each * number + 2}", (2, rows), dtype))
             found[f"{name}.b_n"] = both[1, 2 * units :].copy()
             both[1, 2 * units :] = 0
             found[f"{name}.b"] = both.sum(axis=0)
         elif has_bias:
-            found[f"{name}.b"] = _turned(_array(biases[0], f"array {each * number + 2}", (rows,), dtype), order)
+            found[f"{name}.b"] = ours(_array(biases[0], f"array {each * number + 2}", (rows,), dtype))
     return found
 
 
-def to_layout(layout: str, cells: Sequence[tuple[str, int]], n_gates: int, units: int, has_bias: bool,
-              weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:  # fmt: skip
+def to_layout(layout: str, sizes: Sizes, weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return arrays as `from_layout` takes them."""
-    order = _order(layout, n_gates)
+    cells, n_gates, units, has_bias, _, reset_after = sizes
+    order = _order(layout, sizes)
     back = [order.index(gate) for gate in range(n_gates)]
+
+    def theirs(array: np.ndarray) -> np.ndarray:
+        return _turned(_sign(layout, sizes, array), back)
+
     arrays = []
     for name, _ in cells:
-        arrays += [_turned(weights[f"{name}.w_x"], back), _turned(weights[f"{name}.w_h"], back)]
-        if has_bias and n_gates == 3:
+        arrays += [theirs(weights[f"{name}.w_x"]), theirs(weights[f"{name}.w_h"])]
+        if has_bias and n_gates == 3 and reset_after:
             both = np.stack((weights[f"{name}.b"], np.zeros_like(weights[f"{name}.b"])))
             both[1, 2 * units :] = weights[f"{name}.b_n"]
-            arrays.append(_turned(both, back))
+            arrays.append(theirs(both))
         elif has_bias:
-            arrays.append(_turned(weights[f"{name}.b"], back))
+            arrays.append(theirs(weights[f"{name}.b"]))
     return arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,21 @@ def _reversed_in_time(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     return result
 
 
+def _share(value: Any, name: str) -> float:
+    share = check_finite_number(value, name, 0.0, upper=1.0)
+    if share == 1.0:
+        raise ValueRangeError(f"{name} is 1, expected less: nothing would be left")
+    return share
+
+
 class _Recurrent(Layer):
     """What RNN, LSTM and GRU share; see them."""
 
     _gates = 1
     _states = 1
+    # The kernels, and what else they are told in every pass.
+    _kernels: tuple[Callable[..., Any], Callable[..., Any]]
+    _fixed: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -55,6 +65,11 @@ class _Recurrent(Layer):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: Any = 0.0,
+        layer_norm: bool = False,
         initial: str = "uniform",
         dtype: Any = "float32",
         random_state: Any = None,
@@ -68,9 +83,12 @@ class _Recurrent(Layer):
         if merge not in _MERGES:
             raise ValueRangeError(f"merge is {merge!r}, expected one of {_MERGES}")
         self.merge = merge
-        self.dropout = check_finite_number(dropout, "dropout", 0.0, upper=1.0)
-        if self.dropout == 1.0:
-            raise ValueRangeError("dropout is 1, expected less: nothing would be left")
+        self.dropout = _share(dropout, "dropout")
+        self.input_dropout = _share(input_dropout, "input_dropout")
+        self.recurrent_dropout = _share(recurrent_dropout, "recurrent_dropout")
+        self.weight_dropout = _share(weight_dropout, "weight_dropout")
+        self.zoneout = self._as_zoneout(zoneout)
+        self.layer_norm = bool(layer_norm)
         if initial not in _INITIALS:
             raise ValueRangeError(f"initial is {initial!r}, expected one of {_INITIALS}")
         self.dtype = as_float_dtype(dtype)
@@ -79,6 +97,12 @@ class _Recurrent(Layer):
         for name, width in self._cells():
             self._begin(name, width, initial)
 
+    def _as_zoneout(self, given: Any) -> tuple[float, ...]:
+        parts = given if isinstance(given, (tuple, list)) else (given,) * self._states
+        if len(parts) != self._states:
+            raise ValueRangeError(f"zoneout holds {len(parts)} shares, expected one number or one for each of h and c")
+        return tuple(_share(part, "zoneout") for part in parts)
+
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
@@ -86,7 +110,12 @@ class _Recurrent(Layer):
     @property
     def output_size(self) -> int:
         """The width of the output: ``hidden_size``, or twice that where both directions are side by side."""
-        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+        return self._state_sizes[0] * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        """Return the width of each part of a state."""
+        return (self.hidden_size,)
 
     def _cells(self) -> list[tuple[str, int]]:
         """Return the name and the width of the input of each cell: layer by layer, forwards and then backwards."""
@@ -112,7 +141,7 @@ class _Recurrent(Layer):
             parts = [_orthogonal(units, key(f"w_h.{gate}"), self.dtype) for gate in range(gates)]
             w_h = np.concatenate(parts, axis=1)
         else:
-            w_h = _initial.fan_in(kind, (units, gates * units), units, key("w_h"), self.dtype)
+            w_h = _initial.fan_in(kind, (self._state_sizes[0], gates * units), units, key("w_h"), self.dtype)
         self.params[f"{name}.w_x"] = Param(w_x)
         self.params[f"{name}.w_h"] = Param(w_h)
         for part, size in self._biases():
@@ -121,6 +150,27 @@ class _Recurrent(Layer):
             else:
                 start = np.zeros(size, self.dtype)
             self.params[f"{name}.{part}"] = Param(start)
+        for part, shape in self._extras():
+            if part.startswith("gain"):
+                start = np.ones(shape, self.dtype)
+            elif part == "w_p" or (part == "peephole" and initial == "uniform"):
+                start = _initial.fan_in("uniform" if initial == "uniform" else "xavier", shape, units, key(part),
+                                        self.dtype)  # fmt: skip
+            else:
+                start = np.zeros(shape, self.dtype)
+            self.params[f"{name}.{part}"] = Param(start)
+
+    def _norms(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return names and shapes of the arrays of layer normalisation."""
+        rows = (self._gates * self.hidden_size,)
+        return [("gain_x", rows), ("gain_h", rows)] if self.layer_norm else []
+
+    def _extras(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return names and shapes of the parameters that options add, in the order of the kernels' gradients."""
+        return self._norms()
+
+    # Biases as the kernels take them, whether the layer has them or not.
+    _bias_names: tuple[str, ...] = ("b",)
 
     def _biases(self) -> list[tuple[str, int]]:
         return [("b", self._gates * self.hidden_size)] if self.bias else []
@@ -129,11 +179,54 @@ class _Recurrent(Layer):
         param = self.params.get(name)
         return None if param is None else param.value
 
-    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
-        raise NotImplementedError
+    def _drawn(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
+        """Return which of an array are below ``share``: new ones in each pass."""
+        drawn = random.uniform(as_key(self._key, f"{what}.{self._passes}"), math.prod(shape), dtype=self.dtype)
+        result: np.ndarray = drawn.reshape(shape) < share
+        return result
 
-    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        raise NotImplementedError
+    def _left(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
+        """Return a mask of dropout: 0 for that share, and the rest so much above 1 that the mean stays 1."""
+        kept: np.ndarray = ~self._drawn(what, shape, share) * self.dtype.type(1.0 / (1.0 - share))
+        return kept
+
+    def _options(self, name: str, n_steps: int, n: int, train: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+        """Return what the kernel is told for this pass, and the mask of the recurrent weights."""
+        told: dict[str, Any] = dict(self._fixed)
+        if self.layer_norm:
+            told["norm"] = tuple(self.params[f"{name}.{part}"].value for part, _ in self._norms())
+        for part, share, size in zip("hc", self.zoneout, self._state_sizes):
+            if share:
+                shape = (n_steps, n, size)
+                told[f"keep_{part}"] = (
+                    self._drawn(f"{name}.zoneout.{part}", shape, share).astype(self.dtype) if train else share
+                )
+        if train and self.recurrent_dropout:
+            told["mask_h"] = self._left(f"{name}.states", (n, self._state_sizes[0]), self.recurrent_dropout)
+        if not (train and self.weight_dropout):
+            return told, None
+        return told, self._left(f"{name}.weights", self.params[f"{name}.w_h"].shape, self.weight_dropout)
+
+    def _run(
+        self, name: str, x: Any, state: Sequence[Any], lengths: Any, train: bool
+    ) -> tuple[Any, tuple[Any, ...], Any]:
+        """Run a cell; return (hidden states of all steps, last states, what `_run_back` takes)."""
+        told, mask = self._options(name, x.shape[0], x.shape[1], train)
+        w_h = self.params[f"{name}.w_h"].value
+        given = (x, *state, self._value(f"{name}.w_x"), w_h if mask is None else w_h * mask)
+        biases = [self._value(f"{name}.{part}") for part in self._bias_names]
+        h, *rest = self._kernels[0](*given, *biases, **told, lengths=lengths, train=True)
+        return h, tuple(rest[-1 - self._states : -1]), (rest[-1], mask)
+
+    def _run_back(self, dh: Any, dstate: Sequence[Any], kept: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """Return the gradients by the input, by the first states and by the parameters, by name."""
+        cache, mask = kept
+        dx, *rest = self._kernels[1](dh, *dstate, cache)
+        names = ["w_x", "w_h", *self._bias_names, *(part for part, _ in self._extras())]
+        gradients = dict(zip(names, rest[self._states :], strict=True))
+        if mask is not None:
+            gradients["w_h"] = gradients["w_h"] * mask
+        return dx, tuple(rest[: self._states]), gradients
 
     def _as_state(self, state: Any, n: int, what: str) -> list[np.ndarray | None]:
         """Return the parts of a state, each (cells, n, h) or None."""
@@ -142,10 +235,10 @@ class _Recurrent(Layer):
         parts = (state,) if self._states == 1 else state
         if not isinstance(parts, (tuple, list)) or len(parts) != self._states:
             raise DTypeError(f"{what} is {type(state).__name__}, expected None or (h, c)")
-        shape = (self.num_layers * self._directions, n, self.hidden_size)
         kept = []
-        for name, part in zip("hc", parts):
-            array = None if part is None else as_input(part, f"{name} of {what}", self.hidden_size, self.dtype)
+        for name, part, size in zip("hc", parts, self._state_sizes):
+            shape = (self.num_layers * self._directions, n, size)
+            array = None if part is None else as_input(part, f"{name} of {what}", size, self.dtype)
             if array is not None and array.shape != shape:
                 raise ShapeError(f"{name} of {what} has shape {array.shape}, expected {shape}")
             kept.append(array)
@@ -153,11 +246,6 @@ class _Recurrent(Layer):
 
     def _told(self, parts: Sequence[Any]) -> Any:
         return parts[0] if self._states == 1 else tuple(parts)
-
-    def _mask(self, shape: tuple[int, ...], number: int) -> np.ndarray:
-        key = as_key(self._key, f"dropout.{self._passes}.{number}")
-        drawn = random.uniform(key, math.prod(shape), dtype=self.dtype).reshape(shape)
-        return (drawn >= self.dropout) * self.dtype.type(1.0 / (1.0 - self.dropout))
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, train: bool = True
@@ -196,7 +284,7 @@ class _Recurrent(Layer):
         n, n_steps = x.shape[:2]
         first = self._as_state(state, n, "state")
         ends = as_lengths(lengths, n_steps, n)
-        if train and self.dropout:
+        if train:
             self._passes += 1
         lasts: list[list[np.ndarray]] = [[] for _ in range(self._states)]
         caches: list[tuple[str, Any]] = []
@@ -204,9 +292,13 @@ class _Recurrent(Layer):
         h = x.swapaxes(0, 1)
         cells = iter(self._cells())
         for number in range(self.num_layers):
-            mask = None
+            mask: Any = None
             if number and train and self.dropout:
-                mask = self._mask(h.shape, number)
+                mask = self._left(f"dropout.{number}", h.shape, self.dropout)
+            if train and self.input_dropout:
+                same = self._left(f"inputs.{number}", h.shape[1:], self.input_dropout)
+                mask = same if mask is None else mask * same
+            if mask is not None:
                 h = h * mask
             masks.append(mask)
             outputs = []
@@ -215,7 +307,7 @@ class _Recurrent(Layer):
                 at = len(caches)
                 start = [None if part is None else part[at] for part in first]
                 given = _reversed_in_time(h, ends) if direction else h
-                out, last, cache = self._run(name, given, start, ends)
+                out, last, cache = self._run(name, given, start, ends, train)
                 outputs.append(_reversed_in_time(out, ends) if direction else out)
                 for kept, part in zip(lasts, last):
                     kept.append(part)
@@ -266,7 +358,7 @@ class _Recurrent(Layer):
                 name, kept = caches[at]
                 mine = dh
                 if self.bidirectional and self.merge == "concat":
-                    mine = dh[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
+                    mine = dh[:, :, direction * self._state_sizes[0] : (direction + 1) * self._state_sizes[0]]
                 if direction:
                     mine = _reversed_in_time(mine, ends)
                 behind = [None if part is None else part[at] for part in after]
@@ -284,7 +376,7 @@ class _Recurrent(Layer):
         return dx, self._told([np.stack(parts) for parts in befores])
 
     def load_torch(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the weights of a torch.nn.RNN, LSTM or GRU of the same sizes.
+        """Take the weights of a torch.nn.RNN, LSTM or GRU of the same sizes, ``proj_size`` too.
 
         Parameters
         ----------
@@ -296,18 +388,35 @@ class _Recurrent(Layer):
         ValueRangeError, ShapeError, DTypeError
             Names or arrays do not fit. Nothing has been changed then.
         """
-        self.set_weights(
-            _convert.from_torch(self._cells(), self._gates, self.hidden_size, self.bias, state_dict, self.dtype)
-        )
+        self._check_plain("PyTorch")
+        self.set_weights(_convert.from_torch(self._sizes(), state_dict, self.dtype))
 
     def to_torch(self) -> dict[str, np.ndarray]:
         """Return arrays by the names of the ``state_dict`` of PyTorch's layer."""
         if self.merge == "sum" and self.bidirectional and self.num_layers > 1:
             raise ValueRangeError("merge is 'sum' with several layers, expected 'concat': PyTorch has no such layers")
-        return _convert.to_torch(self._cells(), self._gates, self.hidden_size, self.bias, self.get_weights())
+        self._check_plain("PyTorch")
+        return _convert.to_torch(self._sizes(), self.get_weights())
+
+    def _sizes(self) -> _convert.Sizes:
+        return _convert.Sizes(
+            self._cells(), self._gates, self.hidden_size, self.bias, self._state_sizes[0],
+            getattr(self, "reset_after", True),
+        )  # fmt: skip
+
+    def _check_plain(self, whose: str) -> None:
+        """Refuse to give or take weights of layers that ``whose`` users do not have."""
+        told = {"layer_norm": self.layer_norm, "peephole": getattr(self, "peephole", False)}
+        if whose == "PyTorch":
+            told["reset_after=False"] = not getattr(self, "reset_after", True)
+        else:
+            told["proj_size"] = self._state_sizes[0] != self.hidden_size
+        for name, on in told.items():
+            if on:
+                raise ValueRangeError(f"this layer has {name}, expected one without it: {whose}'s layers have no such")
 
     def load_keras(self, weights: Sequence[Any]) -> None:
-        """Take what ``get_weights()`` of a Keras layer, or of its Bidirectional wrapper, returns; GRU: reset_after.
+        """Take what ``get_weights()`` of a Keras layer, or of its Bidirectional wrapper, returns.
 
         Layers above it follow behind. Raises as `load_torch`.
         """
@@ -318,7 +427,10 @@ class _Recurrent(Layer):
         return self._arrays("keras")
 
     def load_book(self, params: Sequence[Any]) -> None:
-        """Take ``params`` of TimeRNN or TimeLSTM of *Deep Learning from Scratch 2*. Raises as `load_torch`."""
+        """Take ``params`` of TimeRNN, TimeLSTM or TimeGRU of *Deep Learning from Scratch 2*.
+
+        A GRU is to have ``reset_after=False``. Raises as `load_torch`.
+        """
         self._load("book", params)
 
     def to_book(self) -> list[np.ndarray]:
@@ -326,14 +438,12 @@ class _Recurrent(Layer):
         return self._arrays("book")
 
     def _load(self, layout: str, given: Sequence[Any]) -> None:
-        found = _convert.from_layout(
-            layout, self._cells(), self._gates, self.hidden_size, self.bias, given, self.dtype
-        )
-        self.set_weights(found)
+        self._check_plain(layout)
+        self.set_weights(_convert.from_layout(layout, self._sizes(), given, self.dtype))
 
     def _arrays(self, layout: str) -> list[np.ndarray]:
-        weights = self.get_weights()
-        return _convert.to_layout(layout, self._cells(), self._gates, self.hidden_size, self.bias, weights)
+        self._check_plain(layout)
+        return _convert.to_layout(layout, self._sizes(), self.get_weights())
 
 
 _SHARED = """Parameters
@@ -352,6 +462,18 @@ _SHARED = """Parameters
         Whether the outputs of both directions stand side by side or are added up.
     dropout : float
         Share of the outputs of every layer but the last that is set to zero in training; the rest is scaled up.
+    input_dropout, recurrent_dropout : float
+        The same for each layer's inputs, and for its hidden states where they go into the gates, but with one mask for
+        all steps: variational dropout (Gal and Ghahramani, NIPS 2016).
+    weight_dropout : float
+        The same for the recurrent weights: DropConnect, as in AWD-LSTM (Merity, Keskar and Socher, "Regularizing and
+        optimizing LSTM language models", ICLR 2018).
+    zoneout : float, for LSTM also a pair (of h, of c)
+        Share of the states that stays as it was in a step of training; without training each is such a mean (Krueger et
+        al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017).
+    layer_norm : bool
+        Whether both parts of the sums are normalised (Ba, Kiros and Hinton, "Layer normalization", 2016), and in the
+        LSTM the cell states before their tanh.
     initial : {"uniform", "xavier", "orthogonal"}
         All parameters even over 1 / sqrt(H) on both sides of 0; or weights normal with a deviation of 1 / sqrt of
         their inputs, and no biases; or the same with orthogonal recurrent weights.
@@ -391,23 +513,14 @@ class RNN(_Recurrent):
     *Deep Learning from Scratch 2*, calls so.
     """
 
+    _kernels = (rnn_forward, rnn_backward)
+
     def __init__(self, *arguments: Any, nonlinearity: str = "tanh", **options: Any) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueRangeError(f"nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
         self.nonlinearity = nonlinearity
+        self._fixed = {"nonlinearity": nonlinearity}
         super().__init__(*arguments, **options)
-
-    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
-        value = self._value
-        h, h_n, cache = rnn_forward(
-            x, state[0], value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), nonlinearity=self.nonlinearity,
-            lengths=lengths, train=True,
-        )  # fmt: skip
-        return h, (h_n,), cache
-
-    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        dx, dh0, dw_x, dw_h, db = rnn_backward(dh, dstate[0], cache)
-        return dx, (dh0,), {"w_x": dw_x, "w_h": dw_h, "b": db}
 
 
 @_documented
@@ -417,12 +530,20 @@ class LSTM(_Recurrent):
     {shared}
     forget_bias : float
         Added to the forget gate's first biases: 1 or more lets memory last from the start.
+    peephole : bool
+        Whether the gates see the cell state of their own unit (Gers and Schmidhuber, "Recurrent nets that time and
+        count", IJCNN 2000).
+    proj_size : int
+        Width P of a projection of the hidden states (Sak, Senior and Beaufays, Interspeech 2014); 0: none.
+    cell_clip : float, optional
+        Cell states are held between this and its negative.
 
     Attributes
     ----------
     params : dict[str, Param]
         For each layer and direction w_x (D, 4 H), w_h (H, 4 H) and b (4 H,): "layer0.w_x", "layer0.reverse.w_x", ...
-        The gates are input, forget, candidate and output, side by side.
+        The gates are input, forget, candidate and output, side by side. Options add peephole (3, H), w_p (H, P), and
+        gain_x, gain_h (4 H,), gain_c and bias_c (H,) of layer normalisation.
 
     Raises
     ------
@@ -451,9 +572,26 @@ class LSTM(_Recurrent):
 
     _gates = 4
     _states = 2
+    _kernels = (lstm_forward, lstm_backward)
 
-    def __init__(self, *arguments: Any, forget_bias: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        forget_bias: float = 0.0,
+        peephole: bool = False,
+        proj_size: int = 0,
+        cell_clip: float | None = None,
+        **options: Any,
+    ) -> None:
         self.forget_bias = check_finite_number(forget_bias, "forget_bias", -1e6, upper=1e6)
+        self.peephole = bool(peephole)
+        self.proj_size = check_integer(proj_size, "proj_size", 0)
+        self.cell_clip = None if cell_clip is None else check_finite_number(cell_clip, "cell_clip", 0.0)
+        if self.cell_clip == 0.0:
+            raise ValueRangeError("cell_clip is 0, expected a number above it, or None")
+        if proj_size and options.get("initial") == "orthogonal":
+            raise ValueRangeError("initial is 'orthogonal' with proj_size, expected another: w_h is not square then")
+        self._fixed = {"with_c": False, **({"clip_c": self.cell_clip} if self.cell_clip else {})}
         super().__init__(*arguments, **options)
         if self.forget_bias and not self.bias:
             raise ValueRangeError(f"forget_bias is {forget_bias} and bias is False, expected no forget_bias then")
@@ -461,24 +599,38 @@ class LSTM(_Recurrent):
             if self.bias:
                 self.params[f"{name}.b"].value[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
 
-    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
-        value = self._value
-        h, _, h_n, c_n, cache = lstm_forward(
-            x, *state, value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), lengths=lengths,
-            with_c=False, train=True,
-        )  # fmt: skip
-        return h, (h_n, c_n), cache
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        return (self.proj_size or self.hidden_size, self.hidden_size)
 
-    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        dx, dh0, dc0, dw_x, dw_h, db = lstm_backward(dh, *dstate, cache)
-        return dx, (dh0, dc0), {"w_x": dw_x, "w_h": dw_h, "b": db}
+    def _norms(self) -> list[tuple[str, tuple[int, ...]]]:
+        own = [("gain_c", (self.hidden_size,)), ("bias_c", (self.hidden_size,))] if self.layer_norm else []
+        return [*super()._norms(), *own]
+
+    def _extras(self) -> list[tuple[str, tuple[int, ...]]]:
+        more: list[tuple[str, tuple[int, ...]]] = []
+        if self.peephole:
+            more.append(("peephole", (3, self.hidden_size)))
+        if self.proj_size:
+            more.append(("w_p", (self.hidden_size, self.proj_size)))
+        return [*more, *self._norms()]
+
+    def _options(self, name: str, n_steps: int, n: int, train: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+        told, mask = super()._options(name, n_steps, n, train)
+        for part in ("peephole", "w_p"):
+            if f"{name}.{part}" in self.params:
+                told[part] = self.params[f"{name}.{part}"].value
+        return told, mask
 
 
 @_documented
 class GRU(_Recurrent):
-    """Gated recurrent unit, which resets after the product with ``w_h`` as PyTorch and cuDNN do.
+    """Gated recurrent unit.
 
     {shared}
+    reset_after : bool
+        Whether the reset gate is applied to the candidate's product with ``w_h``, as PyTorch and cuDNN do, or to the
+        hidden states before it, as in *Deep Learning from Scratch 2*; then there is no b_n and no layer_norm.
 
     Attributes
     ----------
@@ -495,22 +647,20 @@ class GRU(_Recurrent):
     Notes
     -----
     Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", EMNLP
-    2014, version 1. "uniform" is how PyTorch begins; "xavier" is what Saito, *Deep Learning from Scratch 2*, calls so.
+    2014. "uniform" is how PyTorch begins; "xavier" is what Saito, *Deep Learning from Scratch 2*, calls so.
     """
 
     _gates = 3
+    _kernels = (gru_forward, gru_backward)
+    _bias_names = ("b", "b_n")
+
+    def __init__(self, *arguments: Any, reset_after: bool = True, **options: Any) -> None:
+        self.reset_after = bool(reset_after)
+        self._fixed = {"reset_after": self.reset_after}
+        super().__init__(*arguments, **options)
+        if self.layer_norm and not self.reset_after:
+            raise ValueRangeError("layer_norm is True and reset_after False, expected reset_after=True with it")
 
     def _biases(self) -> list[tuple[str, int]]:
-        return [("b", 3 * self.hidden_size), ("b_n", self.hidden_size)] if self.bias else []
-
-    def _run(self, name: str, x: Any, state: Sequence[Any], lengths: Any) -> tuple[Any, tuple[Any, ...], Any]:
-        value = self._value
-        h, h_n, cache = gru_forward(
-            x, state[0], value(f"{name}.w_x"), value(f"{name}.w_h"), value(f"{name}.b"), value(f"{name}.b_n"),
-            lengths=lengths, train=True,
-        )  # fmt: skip
-        return h, (h_n,), cache
-
-    def _run_back(self, dh: Any, dstate: Sequence[Any], cache: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        dx, dh0, dw_x, dw_h, db, db_n = gru_backward(dh, dstate[0], cache)
-        return dx, (dh0,), {"w_x": dw_x, "w_h": dw_h, "b": db, "b_n": db_n}
+        biases = super()._biases()
+        return [*biases, ("b_n", self.hidden_size)] if biases and self.reset_after else biases

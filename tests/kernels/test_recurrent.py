@@ -21,6 +21,8 @@ from ..gradcheck import check_gradients
 
 CELLS = ["lstm", "gru", "rnn", "relu"]
 GATES = {"lstm": 4, "gru": 3, "rnn": 1, "relu": 1}
+NORM = ("gain_x", "gain_h", "gain_c", "bias_c")
+OPTIONS = {"peephole", "w_p", *NORM, "keep_h", "keep_c", "mask_h", "clip_c", "reset_after"}
 RUN = {"lstm": (lstm_forward, lstm_backward), "gru": (gru_forward, gru_backward), "rnn": (rnn_forward, rnn_backward)}
 
 
@@ -44,7 +46,12 @@ def arrays(cell, t, n, d, h, dtype=np.float64, seed=0):
 def run(cell, made, **options):
     if cell == "relu":
         options["nonlinearity"] = "relu"
-    return RUN["rnn" if cell == "relu" else cell][0](*made.values(), **options)
+    given = {name: value for name, value in made.items() if name not in OPTIONS}
+    told = {name: value for name, value in made.items() if name in OPTIONS and not name.startswith(("gain", "bias_c"))}
+    norm = tuple(made[name] for name in NORM if name in made)
+    return RUN["rnn" if cell == "relu" else cell][0](
+        *given.values(), **told, **({"norm": norm} if norm else {}), **options
+    )
 
 
 def back(cell, dh, lasts, cache, **options):
@@ -72,6 +79,152 @@ def test_gradients_are_those_of_differences(cell, lengths, units):
     again = back(cell, by_h, by_lasts, result[-1])
     for first, second in zip(gradients, again):
         assert first.tobytes() == second.tobytes(), "a cache serves once only"
+
+
+VARIANTS = [
+    ("lstm", ("peephole",)),
+    ("lstm", ("w_p",)),
+    ("lstm", ("norm",)),
+    ("lstm", ("keep",)),
+    ("lstm", ("mask_h",)),
+    ("lstm", ("clip_c",)),
+    ("lstm", ("peephole", "w_p", "norm", "keep", "mask_h", "clip_c")),
+    ("gru", ("before",)),
+    ("gru", ("before", "keep", "mask_h")),
+    ("gru", ("norm",)),
+    ("gru", ("norm", "keep", "mask_h")),
+    ("rnn", ("norm", "keep", "mask_h")),
+    ("relu", ("norm", "keep", "mask_h")),
+]
+
+
+def with_options(cell, names, t, n, d, h, dtype=np.float64, seed=0):
+    """Return the arguments of a cell and its options; those that have gradients are behind the biases."""
+    made = arrays(cell, t, n, d, h, dtype, seed)
+    rng = np.random.default_rng(seed + 1)
+    p = h
+
+    def some(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    if "w_p" in names:
+        p = h // 2 + 1
+        made["h0"], made["w_h"] = some(n, p), some(p, GATES[cell] * h) / dtype(np.sqrt(h))
+    if "before" in names:
+        made["b_n"], made["reset_after"] = None, False
+    if "peephole" in names:
+        made["peephole"] = some(3, h)
+    if "w_p" in names:
+        made["w_p"] = some(h, p)
+    if "norm" in names:
+        rows = GATES[cell] * h
+        made["gain_x"], made["gain_h"] = 1 + some(rows) / 4, 1 + some(rows) / 4
+        if cell == "lstm":
+            made["gain_c"], made["bias_c"] = 1 + some(h) / 4, some(h)
+    if "keep" in names:
+        made["keep_h"] = rng.random((t, n, p)).astype(dtype)
+        if cell == "lstm":
+            made["keep_c"] = rng.random((t, n, h)).round().astype(dtype)
+    if "mask_h" in names:
+        made["mask_h"] = ((rng.random((n, p)) > 0.3) / 0.7).astype(dtype)
+    if "clip_c" in names:
+        made["clip_c"] = 0.4
+    return made
+
+
+@pytest.mark.parametrize(("cell", "names"), VARIANTS, ids=[f"{cell}-{'-'.join(names)}" for cell, names in VARIANTS])
+@pytest.mark.parametrize("lengths", [None, [3, 0, 2, 3]])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_with_options_are_those_of_differences(cell, names, lengths, threads):
+    made = with_options(cell, names, 3, 4, 2, 7)
+    rng = np.random.default_rng(1)
+    n_states = 2 if cell == "lstm" else 1
+    with fs.threads(threads):
+        result = run(cell, made, lengths=lengths, train=True)
+    h, lasts = result[0], result[-1 - n_states:-1]
+    by_h, by_lasts = rng.standard_normal(h.shape), [rng.standard_normal(last.shape) for last in lasts]
+
+    def loss():
+        result = run(cell, made, lengths=lengths)
+        total = float((result[0] * by_h).sum())
+        return total + sum(float((last * by).sum()) for last, by in zip(result[-n_states:], by_lasts))
+
+    with fs.threads(threads):
+        gradients = back(cell, by_h, by_lasts, result[-1])
+        again = back(cell, by_h, by_lasts, result[-1])
+    for first, second in zip(gradients, again):
+        assert first.tobytes() == second.tobytes(), "a cache serves once only"
+    # The masks and the limit have none.
+    learned = {name: array for name, array in made.items() if name[:4] not in ("keep", "mask", "clip", "rese")}
+    told = dict(zip(learned, gradients, strict=True))
+    if "before" in names:
+        assert not told.pop("b_n").any()
+        learned.pop("b_n")
+    check_gradients(loss, learned, told)
+
+
+@pytest.mark.parametrize(("cell", "names"), VARIANTS, ids=[f"{cell}-{'-'.join(names)}" for cell, names in VARIANTS])
+@pytest.mark.parametrize("n", [50, 3])
+def test_threads_do_not_change_bits_with_options(cell, names, n):
+    made = with_options(cell, names, 4, n, 30, 70, np.float32)
+    lengths = np.arange(n) % 5
+    results = []
+    for threads in (1, 2):
+        with fs.threads(threads):
+            result = run(cell, made, lengths=lengths, train=True)
+            lasts = [None] * (2 if cell == "lstm" else 1)
+            results.append([*result[:-1], *back(cell, np.ones_like(result[0]), lasts, result[-1])])
+    for one, two in zip(*results):
+        assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_options_that_change_nothing(cell):
+    made = arrays(cell, 4, 5, 3, 20, np.float32)
+    made |= {"keep_h": 0.0, "mask_h": np.ones((5, 20), np.float32)}
+    if cell == "lstm":
+        made |= {"peephole": np.zeros((3, 20), np.float32), "clip_c": 1e6, "keep_c": 0.0}
+    plain = {name: value for name, value in made.items() if name not in OPTIONS}
+    for one, two in zip(run(cell, made), run(cell, plain)):
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+
+
+def test_a_state_that_is_kept_is_the_same_number():
+    made = arrays("lstm", 3, 4, 5, 20, np.float32)
+    h, c, h_n, c_n = run("lstm", made | {"keep_h": 1.0, "keep_c": 1.0})
+    for part in (*h, h_n):
+        np.testing.assert_array_equal(part, made["h0"])
+    for part in (*c, c_n):
+        np.testing.assert_array_equal(part, made["c0"])
+
+
+def test_clipped_cell_states_stay_within():
+    made = arrays("lstm", 5, 4, 5, 20, np.float32)
+    c = run("lstm", made | {"clip_c": 0.25})[1]
+    assert np.abs(c).max() == np.float32(0.25)
+
+
+@pytest.mark.parametrize(("cell", "names"), VARIANTS, ids=[f"{cell}-{'-'.join(names)}" for cell, names in VARIANTS])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_no_steps_and_no_sequences_with_options(cell, names, shape):
+    made = with_options(cell, names, *shape, 2, 5)
+    result = run(cell, made, train=True)
+    n_states = 2 if cell == "lstm" else 1
+    np.testing.assert_array_equal(result[-1 - n_states], made["h0"])
+    dx, *by_states = back(cell, None, [np.ones_like(part) for part in result[-1 - n_states:-1]], result[-1])
+    assert dx.shape == made["x"].shape
+    np.testing.assert_array_equal(by_states[0], np.ones_like(made["h0"]))
+    assert not any(gradient.any() for gradient in by_states[n_states:])
+
+
+@pytest.mark.parametrize(("cell", "names"), VARIANTS, ids=[f"{cell}-{'-'.join(names)}" for cell, names in VARIANTS])
+def test_nan_comes_out_with_options(cell, names):
+    made = with_options(cell, names, 3, 4, 5, 20, np.float32)
+    clean = run(cell, made)[0]
+    made["x"][1, 2, 0] = np.nan
+    h = run(cell, made)[0]
+    np.testing.assert_array_equal(h[:, [0, 1, 3]], clean[:, [0, 1, 3]])
+    assert np.isnan(h[1, 2]).all()
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -288,10 +441,28 @@ def test_gradients_without_the_inputs():
 class TestBadInput:
     def change(self, error, text, cell="lstm", **changes):
         made = arrays(cell, 3, 4, 5, 6)
-        options = {name: changes.pop(name) for name in ("lengths", "nonlinearity") if name in changes}
+        options = {name: changes.pop(name) for name in ("lengths", "nonlinearity", "norm") if name in changes}
         made.update(changes)
         with pytest.raises(error, match=text):
             run(cell, made, **options)
+
+    def test_options(self):
+        self.change(ShapeError, "peephole has shape .2, 6., expected .3, 6", peephole=np.zeros((2, 6)))
+        self.change(ShapeError, "w_p has shape .*expected .H, 6", w_p=np.zeros((6, 4)))
+        self.change(ShapeError, "w_h has shape .*projection of 8 units", w_p=np.zeros((8, 6)))
+        self.change(ShapeError, "expected 4 arrays: gain_x", norm=(np.ones(24), np.ones(24)))
+        self.change(ShapeError, "gain_h of norm has shape", norm=(np.ones(24), np.ones(6), np.ones(6), np.ones(6)))
+        self.change(ShapeError, "keep_h has shape", keep_h=np.zeros((4, 6)))
+        self.change(ValueRangeError, "keep_c is 1.5", keep_c=1.5)
+        self.change(ShapeError, "mask_h has shape", mask_h=np.zeros((3, 6)))
+        self.change(ValueRangeError, "clip_c is 0", clip_c=0)
+        self.change(ValueRangeError, "clip_c is -1", clip_c=-1.0)
+        self.change(DTypeError, "peephole is float32", peephole=np.zeros((3, 6), np.float32))
+        self.change(ValueRangeError, "b_n is given and reset_after", cell="gru", reset_after=False)
+        self.change(
+            ValueRangeError, "norm is given and reset_after", cell="gru", b_n=None, reset_after=False,
+            norm=(np.ones(18), np.ones(18)),
+        )  # fmt: skip
 
     def test_shapes(self):
         self.change(ShapeError, "x has shape", x=np.zeros((3, 4)))

@@ -16,6 +16,7 @@ KINDS = {
     "lstm": (LSTM, {}),
     "gru": (GRU, {}),
 }
+BEFORE = {"before": (GRU, {"reset_after": False})}
 SHAPES = {
     "one layer": {},
     "two layers": {"num_layers": 2},
@@ -26,7 +27,7 @@ SHAPES = {
 
 
 def make(kind, **options):
-    layer, own = KINDS[kind]
+    layer, own = (KINDS | BEFORE)[kind]
     return layer(3, 5, **own, **{"dtype": "float64", "random_state": 0, **options})
 
 
@@ -63,19 +64,69 @@ def test_gradients_are_those_of_differences(kind, shape, lengths):
     check_gradients(loss, arrays, gradients)
 
 
-def test_gradients_with_dropout():
-    layer = LSTM(3, 5, 3, dropout=0.4, dtype="float64", random_state=0)
-    x = np.random.default_rng(0).standard_normal((2, 4, 3))
-    y, _, cache = layer.forward(x)
-    layer.backward(np.ones_like(y), cache)
+VARIANTS = {
+    "dropout": (LSTM, {"num_layers": 3, "dropout": 0.4}),
+    "inputs": (GRU, {"num_layers": 2, "input_dropout": 0.3, "dropout": 0.2}),
+    "states": (RNN, {"recurrent_dropout": 0.3, "bidirectional": True}),
+    "weights": (LSTM, {"weight_dropout": 0.4, "num_layers": 2}),
+    "zoneout": (LSTM, {"zoneout": (0.1, 0.5), "bidirectional": True}),
+    "norm": (LSTM, {"layer_norm": True, "num_layers": 2}),
+    "norm of a GRU": (GRU, {"layer_norm": True, "zoneout": 0.2}),
+    "norm of an RNN": (RNN, {"layer_norm": True, "nonlinearity": "relu"}),
+    "peephole": (LSTM, {"peephole": True, "forget_bias": 1.0, "cell_clip": 0.3}),
+    "projection": (LSTM, {"proj_size": 2, "num_layers": 2, "bidirectional": True, "merge": "sum"}),
+    "reset before": (GRU, {"reset_after": False, "num_layers": 2, "bidirectional": True}),
+    "all": (LSTM, {"peephole": True, "proj_size": 4, "cell_clip": 0.5, "layer_norm": True, "zoneout": 0.2,
+                   "weight_dropout": 0.2, "recurrent_dropout": 0.2, "input_dropout": 0.2, "num_layers": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+def test_gradients_of_variants(name, train, lengths):
+    kind, options = VARIANTS[name]
+    layer = kind(3, 5, dtype="float64", random_state=0, **options)
+    x = np.random.default_rng(0).standard_normal((3, 4, 3))
+    y, last, cache = layer.forward(x, lengths=lengths, train=train)
+    by_last = [np.ones_like(part) for part in parts(last)]
+    dx, _ = layer.backward(np.ones_like(y), cache, tuple(by_last) if kind is LSTM else by_last[0])
 
     def loss():
         # The same masks again.
         layer._passes = 0
-        return float(layer.forward(x)[0].sum())
+        y, last, _ = layer.forward(x, lengths=lengths, train=train)
+        return float(y.sum()) + sum(float(part.sum()) for part in parts(last))
 
-    arrays = {name: param.value for name, param in layer.params.items()}
-    check_gradients(loss, arrays, {name: dense(param) for name, param in layer.params.items()})
+    arrays = {name: param.value for name, param in layer.params.items()} | {"x": x}
+    check_gradients(loss, arrays, {name: dense(param) for name, param in layer.params.items()} | {"x": dx})
+
+
+@pytest.mark.parametrize("name", sorted(set(VARIANTS) - {"norm", "peephole", "projection", "reset before"} -
+                                        {"norm of a GRU", "norm of an RNN"}))  # fmt: skip
+def test_masks_are_new_in_each_pass_and_off_without_training(name):
+    kind, options = VARIANTS[name]
+    layer, again = (kind(3, 50, random_state=0, **options) for _ in range(2))
+    x = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
+    first, second = layer.forward(x)[0], layer.forward(x)[0]
+    assert np.abs(first - second).max() > 1e-4
+    np.testing.assert_array_equal(again.forward(x)[0], first)
+    np.testing.assert_array_equal(layer.forward(x, train=False)[0], layer.forward(x, train=False)[0])
+
+
+def test_the_book_s_gru():
+    """Its equations: h = (1 - z) h_before + z tanh(x W + (r h_before) U), gates z, r and candidate side by side."""
+    layer = GRU(3, 5, reset_after=False, dtype="float64", random_state=0)
+    w_x, w_h, b = layer.to_book()
+    rng = np.random.default_rng(0)
+    x, h = rng.standard_normal((2, 6, 3)), rng.standard_normal((2, 5))
+    y, _, _ = layer.forward(x, h[None])
+    for t in range(6):
+        sums = x[:, t] @ w_x[:, :10] + h @ w_h[:, :10] + b[:10]
+        z, r = np.split(1 / (1 + np.exp(-sums)), 2, axis=1)
+        new = np.tanh(x[:, t] @ w_x[:, 10:] + (r * h) @ w_h[:, 10:] + b[10:])
+        h = (1 - z) * h + z * new
+        np.testing.assert_allclose(y[:, t], h, atol=1e-14)
 
 
 def test_dropout_is_new_in_each_pass_and_off_without_training():
@@ -126,6 +177,25 @@ def test_bad_arguments():
         RNN(3, 4, initial="zeros")
     with pytest.raises(ValueRangeError, match="nonlinearity is 'sin'"):
         RNN(3, 4, nonlinearity="sin")
+    for option in ("input_dropout", "recurrent_dropout", "weight_dropout", "zoneout"):
+        with pytest.raises(ValueRangeError, match=f"{option} is"):
+            LSTM(3, 4, **{option: 1.0})
+    with pytest.raises(ValueRangeError, match="zoneout holds 2 shares"):
+        GRU(3, 4, zoneout=(0.1, 0.2))
+    with pytest.raises(ValueRangeError, match="proj_size is -1"):
+        LSTM(3, 4, proj_size=-1)
+    with pytest.raises(ValueRangeError, match="orthogonal"):
+        LSTM(3, 4, proj_size=2, initial="orthogonal")
+    with pytest.raises(ValueRangeError, match="cell_clip is 0"):
+        LSTM(3, 4, cell_clip=0)
+    with pytest.raises(ValueRangeError, match="layer_norm is True and reset_after False"):
+        GRU(3, 4, layer_norm=True, reset_after=False)
+    with pytest.raises(ValueRangeError, match="this layer has peephole"):
+        LSTM(3, 4, peephole=True).to_torch()
+    with pytest.raises(ValueRangeError, match="this layer has proj_size"):
+        LSTM(3, 4, proj_size=2).to_keras()
+    with pytest.raises(ValueRangeError, match="this layer has reset_after=False"):
+        GRU(3, 4, reset_after=False).to_torch()
     with pytest.raises(ValueRangeError, match="forget_bias is 1"):
         LSTM(3, 4, forget_bias=1.0, bias=False)
     layer = LSTM(3, 4)
@@ -139,7 +209,7 @@ def test_bad_arguments():
         layer.forward(np.zeros((2, 5, 3)), (np.zeros((1, 3, 4)), None))
 
 
-LAYOUTS = {"keras": ("lstm", "gru", "rnn"), "book": ("lstm", "rnn")}
+LAYOUTS = {"keras": ("lstm", "gru", "rnn", "before"), "book": ("lstm", "rnn", "before")}
 
 
 @pytest.mark.parametrize(("layout", "kind"), [(layout, kind) for layout, kinds in LAYOUTS.items() for kind in kinds])
@@ -181,14 +251,19 @@ def test_weights_that_do_not_fit_change_nothing():
         np.testing.assert_array_equal(value, before[name])
 
 
+SHARED = ("one layer", "two layers", "both directions", "no biases", "both")
+PAIRS = [(kind, shape) for kind in KINDS for shape in SHARED]
+
+
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", ["one layer", "two layers", "both directions", "no biases", "both"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+@pytest.mark.parametrize(("kind", "shape"), [*PAIRS, ("lstm", "projected")])
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_outputs_states_and_gradients_are_those_of_torch(kind, shape, ragged, dtype):
     torch = pytest.importorskip("torch")
-    options = dict(SHAPES, both={"bidirectional": True, "num_layers": 2})[shape]
+    both = {"bidirectional": True, "num_layers": 2}
+    options = dict(SHAPES, both=both, projected=both | {"proj_size": 9})[shape]
     n, t, d, h = 5, 7, 6, 20
     own = {"rnn": torch.nn.RNN, "relu": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[kind]
     peer = own(d, h, batch_first=True, dtype=getattr(torch, dtype), **KINDS[kind][1], **options)
@@ -197,7 +272,8 @@ def test_outputs_states_and_gradients_are_those_of_torch(kind, shape, ragged, dt
     rng = np.random.default_rng(0)
     cells = layer.num_layers * (2 if layer.bidirectional else 1)
     x = rng.standard_normal((n, t, d)).astype(dtype)
-    first = [rng.standard_normal((cells, n, h)).astype(dtype) for _ in range(2 if kind == "lstm" else 1)]
+    sizes = [options.get("proj_size", h)] + [h] * (kind == "lstm")
+    first = [rng.standard_normal((cells, n, size)).astype(dtype) for size in sizes]
     lengths = np.array([7, 2, 5, 1, 7]) if ragged else None
 
     given = torch.from_numpy(x).requires_grad_(True)
@@ -240,5 +316,5 @@ def test_outputs_states_and_gradients_are_those_of_torch(kind, shape, ragged, dt
         elif part == "b":
             want = getattr(peer, f"bias_ih{end}").grad
         else:
-            want = getattr(peer, {"w_x": "weight_ih", "w_h": "weight_hh"}[part] + end).grad.T
+            want = getattr(peer, {"w_x": "weight_ih", "w_h": "weight_hh", "w_p": "weight_hr"}[part] + end).grad.T
         same(dense(param), want, f"gradient by {name}")

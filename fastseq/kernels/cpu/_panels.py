@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from functools import cache
 
+import numba
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import jit, parallel_jit
+from .._jit import address_of, jit, parallel_jit
 from .._tiles import (
     block_transposed,
+    call_at,
     flush_denormals,
     restore_denormals,
     tile_load,
@@ -39,7 +41,18 @@ from .._tiles import (
 from .._vector import BYTES, lanes, prefetch, row_add, row_lanes, row_zeros
 from ._memory import pool
 
-__all__ = ["add_columns", "multiply", "pack", "pack_transposed", "project", "project_back", "spread_rows", "weigh_back"]
+__all__ = [
+    "add_columns",
+    "multiply",
+    "multiply_in_part",
+    "pack",
+    "pack_transposed",
+    "product_at",
+    "project",
+    "project_back",
+    "spread_rows",
+    "weigh_back",
+]
 
 # Rows of a tile whose sums, with what they are made from, fill the registers: 32 with AVX-512, 16 with AVX.
 MOST_ROWS = 6 if BYTES == 64 else 3
@@ -131,134 +144,50 @@ def _summed(tile, like, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b
     return tile
 
 
-product_3 = multiply(3)
-product_4 = multiply(4)
+@cache
+def multiply_in_part(n_vectors):
+    """Return as `multiply`, for a result that is not in panels: its last vectors may be cut."""
+    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, MOST_ROWS) for rows in range(1, 7))
 
+    def part_product(
+        n_rows,    # IN  int64
+        a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+        goes_on,   # IN  bool, whether out holds sums to go on with
+        out,       # INOUT float
+        out_at,    # IN  int64
+        out_row,   # IN  int64
+        out_vector,  # IN  int64, from one vector of a row to the next
+        turn_by,   # IN  int64, which of them the tile's first is; those beyond the last go on with the first
+        count,     # IN  int64, numbers of the first vector that there are, or more
+        less,      # IN  int64, by how much that falls from one vector to the next
+    ):  # fmt: skip
+        like = row_zeros(b, n1)
+        n_tiles = -(-n_rows // MOST_ROWS)
+        row = 0
+        for turn in range(n_tiles):
+            rows = (n_rows - row) // (n_tiles - turn)
+            if rows == 1:
+                _part_tile(row_zeros(b, n1), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            elif rows == 2:
+                _part_tile(row_zeros(b, n2), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            elif rows == 3:
+                _part_tile(row_zeros(b, n3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            elif rows == 4:
+                _part_tile(row_zeros(b, n4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            elif rows == 5:
+                _part_tile(row_zeros(b, n5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            else:
+                _part_tile(row_zeros(b, n6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
+                           goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
+            row += rows
 
-@parallel_jit
-def _project(
-    x,         # IN  float (r * x_row,)
-    x_row,     # IN  int64
-    n_rows,    # IN  int64
-    n_in,      # IN  int64
-    packed,    # IN  float (p * n_in * v * lanes,)
-    bias,      # IN  float (p * v * lanes,)
-    n_vectors,  # IN  int64, v: 3 or 4
-    n_panels,  # IN  int64, p
-    out,       # OUT float (p * r * step,)
-    step,      # IN  int64, lanes of all gates of a panel
-    first,     # IN  int64, which of them the product's begin with
-    block,     # IN  int64, rows that are taken at a time
-):
-    lane = row_lanes(packed)
-    width = n_vectors * lane
-    n_blocks = -(-n_rows // block)
-    for task in prange(n_blocks * n_panels):
-        before = flush_denormals()
-        row = task // n_panels * block
-        p = task % n_panels
-        rows = min(block, n_rows - row)
-        at = (p * n_rows + row) * step + first
-        if n_vectors == 4:
-            product_4(rows, x, row * x_row, x_row, 1, 0, 1, n_in, packed, p * n_in * width, width, bias, p * width, 0,
-                      out, at, step)  # fmt: skip
-        else:
-            product_3(rows, x, row * x_row, x_row, 1, 0, 1, n_in, packed, p * n_in * width, width, bias, p * width, 0,
-                      out, at, step)  # fmt: skip
-        restore_denormals(before)
-
-
-def _rows_kept(n_summed, itemsize):
-    """Return how many rows of the left operand stay in the second cache."""
-    return max(24, min(192, _KEPT_BYTES // max(1, n_summed * itemsize) // 24 * 24))
-
-
-def project(x, n_rows, packed, bias, n_vectors, out, step, first):
-    """Write bias + x @ weights, in panels. ``x`` is (r, n_in) and contiguous, ``packed`` from `pack`."""
-    n_in = x.shape[1]
-    n_panels = len(bias) // (n_vectors * lanes(x.dtype))
-    block = _rows_kept(n_in, x.itemsize)
-    _project(
-        x.reshape(-1), n_in, n_rows, n_in, packed, bias, n_vectors, n_panels, out, step, first, block
-    )  # fmt: skip
-
-
-@parallel_jit
-def _project_back(
-    gates,     # IN  float (p * r * step,)
-    n_rows,    # IN  int64, r
-    step,      # IN  int64
-    first,     # IN  int64, the first lane of a panel that is summed
-    n,         # IN  int64, how many of them are
-    n_panels,  # IN  int64, p
-    packed,    # IN  float (q * p * n * 4 * lanes,)
-    out,       # OUT float (r * n_out,)
-    n_out,     # IN  int64
-    block,     # IN  int64, rows that are taken at a time
-    depth,     # IN  int64, panels that are summed at a time
-):
-    lane = row_lanes(packed)
-    width = 4 * lane
-    n_columns = -(-n_out // width)
-    n_blocks = -(-n_rows // block)
-    for task in prange(n_blocks * n_columns):
-        before = flush_denormals()
-        row = task // n_columns * block
-        q = task % n_columns
-        rows = min(block, n_rows - row)
-        p = 0
-        while p < n_panels:
-            deep = min(depth, n_panels - p)
-            _part_product(
-                rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
-                (q * n_panels + p) * n * width, width, p > 0, out, row * n_out + q * width, n_out, lane,
-                0, n_out - q * width, lane,
-            )  # fmt: skip
-            p += deep
-        restore_denormals(before)
-
-
-_PART_1, _PART_2, _PART_3, _PART_4, _PART_5, _PART_6 = (4 * min(rows, MOST_ROWS) for rows in range(1, 7))
-
-
-@jit(lean=True)
-def _part_product(
-    n_rows,    # IN  int64
-    a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-    goes_on,   # IN  bool, whether out holds sums to go on with
-    out,       # INOUT float
-    out_at,    # IN  int64
-    out_row,   # IN  int64
-    out_vector,  # IN  int64, from one vector of a row to the next
-    turn_by,   # IN  int64, which of them the tile's first is; those beyond the last go on with the first
-    count,     # IN  int64, numbers of the first vector that there are, or more
-    less,      # IN  int64, by how much that falls from one vector to the next
-):  # fmt: skip
-    """As `multiply`, for a result that is not in panels: its last vectors may be cut."""
-    like = row_zeros(b, 4)
-    n_tiles = -(-n_rows // MOST_ROWS)
-    row = 0
-    for turn in range(n_tiles):
-        rows = (n_rows - row) // (n_tiles - turn)
-        if rows == 1:
-            _part_tile(row_zeros(b, _PART_1), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        elif rows == 2:
-            _part_tile(row_zeros(b, _PART_2), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        elif rows == 3:
-            _part_tile(row_zeros(b, _PART_3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        elif rows == 4:
-            _part_tile(row_zeros(b, _PART_4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        elif rows == 5:
-            _part_tile(row_zeros(b, _PART_5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        else:
-            _part_tile(row_zeros(b, _PART_6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
-                       goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-        row += rows
+    part_product.__qualname__ = f"part_product_{n_vectors}"
+    return jit(part_product, lean=True)
 
 
 @jit(copied=True)
@@ -277,6 +206,108 @@ def _part_tile(
     tile_store_part(tile, like, out, at, out_row, out_vector, turn_by, count, less)
 
 
+@cache
+def product_at(n_vectors, dtype):
+    """Return the address of `multiply`'s function for panels of 2 to 4 vectors."""
+    array, number = numba.from_dtype(dtype)[::1], numba.int64
+    return address_of(multiply(n_vectors), (
+        number, array, *(number,) * 6, array, number, number, array, number, number, array, number, number,
+    ))  # fmt: skip
+
+
+@cache
+def part_at(n_vectors, dtype):
+    """Return the address of `multiply_in_part`'s function."""
+    array, number = numba.from_dtype(dtype)[::1], numba.int64
+    return address_of(multiply_in_part(n_vectors), (
+        number, array, *(number,) * 6, array, number, number, numba.boolean, array, *(number,) * 6,
+    ))  # fmt: skip
+
+
+@parallel_jit
+def _project(
+    x,         # IN  float (r * x_row,)
+    x_row,     # IN  int64
+    n_rows,    # IN  int64
+    n_in,      # IN  int64
+    packed,    # IN  float (p * n_in * v * lanes,)
+    bias,      # IN  float (p * v * lanes,)
+    n_vectors,  # IN  int64, v: 2 to 4
+    n_panels,  # IN  int64, p
+    out,       # OUT float (p * r * step,)
+    step,      # IN  int64, lanes of all gates of a panel
+    first,     # IN  int64, which of them the product's begin with
+    block,     # IN  int64, rows that are taken at a time
+    product,   # IN  int64, the function's address
+):
+    lane = row_lanes(packed)
+    width = n_vectors * lane
+    n_blocks = -(-n_rows // block)
+    for task in prange(n_blocks * n_panels):
+        before = flush_denormals()
+        row = task // n_panels * block
+        p = task % n_panels
+        rows = min(block, n_rows - row)
+        at = (p * n_rows + row) * step + first
+        call_at(product, (
+            rows, x, row * x_row, x_row, 1, 0, 1, n_in, packed, p * n_in * width, width, bias, p * width, 0, out, at,
+            step,
+        ))  # fmt: skip
+        restore_denormals(before)
+
+
+def _rows_kept(n_summed, itemsize):
+    """Return how many rows of the left operand stay in the second cache."""
+    return max(24, min(192, _KEPT_BYTES // max(1, n_summed * itemsize) // 24 * 24))
+
+
+def project(x, n_rows, packed, bias, n_vectors, out, step, first):
+    """Write bias + x @ weights, in panels. ``x`` is (r, n_in) and contiguous, ``packed`` from `pack`."""
+    n_in = x.shape[1]
+    n_panels = len(bias) // (n_vectors * lanes(x.dtype))
+    block = _rows_kept(n_in, x.itemsize)
+    _project(
+        x.reshape(-1), n_in, n_rows, n_in, packed, bias, n_vectors, n_panels, out, step, first, block,
+        product_at(n_vectors, x.dtype),
+    )  # fmt: skip
+
+
+@parallel_jit
+def _project_back(
+    gates,     # IN  float (p * r * step,)
+    n_rows,    # IN  int64, r
+    step,      # IN  int64
+    first,     # IN  int64, the first lane of a panel that is summed
+    n,         # IN  int64, how many of them are
+    n_panels,  # IN  int64, p
+    packed,    # IN  float (q * p * n * 4 * lanes,)
+    out,       # OUT float (r * n_out,)
+    n_out,     # IN  int64
+    block,     # IN  int64, rows that are taken at a time
+    depth,     # IN  int64, panels that are summed at a time
+    product,   # IN  int64, the function's address
+):
+    lane = row_lanes(packed)
+    width = 4 * lane
+    n_columns = -(-n_out // width)
+    n_blocks = -(-n_rows // block)
+    for task in prange(n_blocks * n_columns):
+        before = flush_denormals()
+        row = task // n_columns * block
+        q = task % n_columns
+        rows = min(block, n_rows - row)
+        p = 0
+        while p < n_panels:
+            deep = min(depth, n_panels - p)
+            call_at(product, (
+                rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
+                (q * n_panels + p) * n * width, width, p > 0, out, row * n_out + q * width, n_out, lane,
+                0, n_out - q * width, lane,
+            ))  # fmt: skip
+            p += deep
+        restore_denormals(before)
+
+
 def project_back(gates, n_rows, step, first, n, packed, out):
     """Write gates @ weights.T into ``out`` (r, n_out). ``packed`` is from `pack_transposed`."""
     lane = lanes(out.dtype)
@@ -285,7 +316,8 @@ def project_back(gates, n_rows, step, first, n, packed, out):
     n_panels = len(packed) // max(1, n_columns * n * 4 * lane)
     depth = max(1, _KEPT_BYTES // (n * 4 * lane * out.itemsize))
     block = _rows_kept(min(depth, max(1, n_panels)) * n, out.itemsize)
-    _project_back(gates, n_rows, step, first, n, n_panels, packed, out.reshape(-1), n_out, block, depth)
+    _project_back(gates, n_rows, step, first, n, n_panels, packed, out.reshape(-1), n_out, block, depth,
+                  part_at(4, out.dtype))  # fmt: skip
 
 
 @parallel_jit
@@ -331,7 +363,7 @@ def _weigh_back(
     n_rows,    # IN  int64, r
     step,      # IN  int64
     first,     # IN  int64
-    n_gates,   # IN  int64, 3 or 4 of a panel
+    product,   # IN  int64, the address of the function for as many gates as a panel has
     n_units,   # IN  int64
     units,     # IN  int64, units from one vector of a panel to the next: 0 where they are gates of the same units
     out,       # OUT float (n * row,)
@@ -358,55 +390,13 @@ def _weigh_back(
                 end_group = min(n_groups, begin_group + end - task)
                 # A gate's columns are n_units apart in the result; the next units' are beside them.
                 for group in range(begin_group, end_group):
-                    _weigh_tile(
-                        min(m, n - group * m), left, (group * n_rows + r) * m, m, deep, gates,
-                        (p * n_rows + r) * step + first, step, n_gates, r > 0, out,
-                        group * m * row + p * panel_units, row, units if units else n_units, turn_by,
-                        n_units - p * panel_units, units,
-                    )  # fmt: skip
+                    call_at(product, (
+                        min(m, n - group * m), left, (group * n_rows + r) * m, 1, m, 0, 1, deep, gates,
+                        (p * n_rows + r) * step + first, step, r > 0, out, group * m * row + p * panel_units, row,
+                        units if units else n_units, turn_by, n_units - p * panel_units, units,
+                    ))  # fmt: skip
                 task += end_group - begin_group
         restore_denormals(before)
-
-
-@jit(copied=True)
-def _weigh_tile(
-    rows, a, a_at, a_step, n, b, b_at, b_step, n_gates, goes_on, out, out_at, out_row, out_vector, turn_by, count,
-    less,
-):  # fmt: skip
-    if n_gates == 4:
-        _part_product(rows, a, a_at, 1, a_step, 0, 1, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector,
-                      turn_by, count, less)  # fmt: skip
-    else:
-        _three_product(rows, a, a_at, 1, a_step, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector,
-                       turn_by, count)  # fmt: skip
-
-
-_THREE_1, _THREE_2, _THREE_3, _THREE_4, _THREE_5, _THREE_6 = (3 * min(rows, MOST_ROWS) for rows in range(1, 7))
-
-
-@jit(lean=True)
-def _three_product(
-    rows, a, a_at, a_row, a_step, n, b, b_at, b_step, goes_on, out, out_at, out_row, out_vector, turn_by, count
-):  # fmt: skip
-    like = row_zeros(b, 3)
-    if rows == 1:
-        _part_tile(row_zeros(b, _THREE_1), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
-    elif rows == 2:
-        _part_tile(row_zeros(b, _THREE_2), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
-    elif rows == 3:
-        _part_tile(row_zeros(b, _THREE_3), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
-    elif rows == 4:
-        _part_tile(row_zeros(b, _THREE_4), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
-    elif rows == 5:
-        _part_tile(row_zeros(b, _THREE_5), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
-    else:
-        _part_tile(row_zeros(b, _THREE_6), like, 0, a, a_at, a_row, a_step, 0, 1, n, b, b_at, b_step, goes_on, out,
-                   out_at, out_row, out_vector, turn_by, count, 0)  # fmt: skip
 
 
 def weigh_back(left, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False):
@@ -421,7 +411,8 @@ def weigh_back(left, n, gates, n_rows, step, first, n_gates, n_units, out, turn_
     lane = lanes(out.dtype)
     depth = max(64, _KEPT_BYTES // (step * out.itemsize))
     _weigh_back(
-        left, n, MOST_ROWS, gates, n_rows, step, first, n_gates, n_units, lane if side_by_side else 0,
+        left, n, MOST_ROWS, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
+        lane if side_by_side else 0,
         out.reshape(-1), out.shape[1], turn_by, depth, get_num_threads(),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from numba import get_num_threads, prange
 
 from .._jit import jit, parallel_jit
 from .._tiles import (
+    call_at,
     flush_denormals,
     restore_denormals,
     vector_load,
@@ -37,15 +38,26 @@ from ._panels import (
     add_columns,
     pack,
     pack_transposed,
-    product_3,
-    product_4,
+    product_at,
     project,
     project_back,
     spread_rows,
     weigh_back,
 )
 
-__all__ = ["GRU", "LSTM", "RELU", "TANH", "backward", "forward", "release"]
+__all__ = [
+    "DEPTH",
+    "GRU",
+    "LSTM",
+    "RELU",
+    "TANH",
+    "backward",
+    "forward",
+    "padded_rows",
+    "release",
+    "rows_before",
+    "share_rows",
+]
 
 LSTM, GRU, TANH, RELU = 0, 1, 2, 3
 
@@ -54,7 +66,7 @@ _CACHED_BYTES = 3 * 2**18
 # Rows of a thread that are worth reading weights for from beyond that cache.
 _MANY_ROWS = 24
 # Panels of gates that are summed at a time: 256 KB of weights.
-_DEPTH = 16
+DEPTH = 16
 # Products and sums of a step below which another thread costs more than it helps: some microseconds.
 _SMALL = 2**18
 
@@ -160,6 +172,7 @@ def _step_forward(
     bias,    # IN  float (p * lanes,) of the candidate's part of h, for GRU
     units,   # IN  int64, h
     width,   # IN  int64
+    product,  # IN  int64, the address of a panel's product
 ):
     lane = row_lanes(gates)
     step = 4 * lane
@@ -174,12 +187,12 @@ def _step_forward(
             part = vector_load(bias, p * lane)
             for r in range(n_rows):
                 vector_store(part, gates, at + r * step + 3 * lane)
-            product_3(n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * 3 * lane, 3 * lane,
-                      gates, at + lane, step, gates, at + lane, step)  # fmt: skip
+            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * 3 * lane, 3 * lane,
+                              gates, at + lane, step, gates, at + lane, step))  # fmt: skip
             _gru_cells(n_rows, lane, gates, at, step, h, before * width + unit, now * width + unit, width)
         else:
-            product_4(n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * step, step, gates, at,
-                      step, gates, at, step)  # fmt: skip
+            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * step, step, gates,
+                              at, step, gates, at, step))  # fmt: skip
             if kind == LSTM:
                 _lstm_cells(
                     n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, h, width
@@ -204,6 +217,7 @@ def _forward(
     bias,      # IN  float
     units,     # IN  int64
     width,     # IN  int64
+    product,   # IN  int64
 ):
     n_steps = starts.shape[0] - 1
     n_workers = bounds.shape[0] - 1
@@ -214,7 +228,8 @@ def _forward(
             for t in range(n_steps):
                 rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
                 if rows > 0:
-                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, h, c, packed, bias, units, width)
+                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, h, c, packed, bias, units, width,
+                                  product)  # fmt: skip
             restore_denormals(mode)
     else:
         for t in range(n_steps):
@@ -222,7 +237,7 @@ def _forward(
                 mode = flush_denormals()
                 _step_forward(
                     kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, starts, gates, h, c,
-                    packed, bias, units, width,
+                    packed, bias, units, width, product,
                 )  # fmt: skip
                 restore_denormals(mode)
 
@@ -338,6 +353,7 @@ def _carry_back(
     dh,      # INOUT float (n * d_row,)
     d_row,   # IN  int64
     packed,  # IN  float
+    product,  # IN  int64
 ):
     """Add what the gates of step t change to the states before it."""
     lane = row_lanes(dgates)
@@ -349,9 +365,11 @@ def _carry_back(
     p = 0
     while p < n_panels:
         # Some panels at a time, whose weights stay in the second cache for all rows.
-        deep = min(_DEPTH, n_panels - p)
-        product_4(n_rows, dgates, (p * total + starts[t] + first) * step + skipped, step, 1, total * step, deep, summed,
-                  packed, (q * n_panels + p) * summed * step, step, dh, at, d_row, dh, at, d_row)  # fmt: skip
+        deep = min(DEPTH, n_panels - p)
+        call_at(product, (
+            n_rows, dgates, (p * total + starts[t] + first) * step + skipped, step, 1, total * step, deep, summed,
+            packed, (q * n_panels + p) * summed * step, step, dh, at, d_row, dh, at, d_row,
+        ))  # fmt: skip
         p += deep
 
 
@@ -376,6 +394,7 @@ def _step_back(
     dc,      # INOUT float
     d_row,   # IN  int64
     packed,  # IN  float
+    product,  # IN  int64
 ):
     lane = row_lanes(gates)
     step = 4 * lane
@@ -389,7 +408,7 @@ def _step_back(
         goes_on = 0
     while q < end:
         if goes_on > 0:
-            _carry_back(kind, t + 1, first, goes_on, q, n_panels, starts, dgates, dh, d_row, packed)
+            _carry_back(kind, t + 1, first, goes_on, q, n_panels, starts, dgates, dh, d_row, packed, product)
         if kind >= TANH:
             unit = q * step
             _rnn_cells_back(
@@ -434,6 +453,7 @@ def _backward(
     dc,        # INOUT float
     d_row,     # IN  int64
     packed,    # IN  float
+    product,   # IN  int64
 ):
     n_steps = starts.shape[0] - 1
     n_workers = bounds.shape[0] - 1
@@ -446,39 +466,61 @@ def _backward(
                 rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
                 if rows > 0:
                     _step_back(kind, t, first, rows, 0, n_columns, n, n_panels, starts, gates, h, c, width, dy, dgates,
-                               dh, dc, d_row, packed)  # fmt: skip
+                               dh, dc, d_row, packed, product)  # fmt: skip
             if rows > 0:
                 for q in range(n_columns):
-                    _carry_back(kind, 0, first, rows, q, n_panels, starts, dgates, dh, d_row, packed)
+                    _carry_back(kind, 0, first, rows, q, n_panels, starts, dgates, dh, d_row, packed, product)
             restore_denormals(mode)
     else:
         for t in range(n_steps - 1, -1, -1):
             for worker in prange(n_workers):
                 mode = flush_denormals()
                 _step_back(kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, n_panels,
-                           starts, gates, h, c, width, dy, dgates, dh, dc, d_row, packed)  # fmt: skip
+                           starts, gates, h, c, width, dy, dgates, dh, dc, d_row, packed, product)  # fmt: skip
                 restore_denormals(mode)
         for worker in prange(n_workers):
             mode = flush_denormals()
             for q in range(bounds[worker], bounds[worker + 1]):
-                _carry_back(kind, 0, 0, starts[1] - starts[0], q, n_panels, starts, dgates, dh, d_row, packed)
+                _carry_back(kind, 0, 0, starts[1] - starts[0], q, n_panels, starts, dgates, dh, d_row, packed, product)
             restore_denormals(mode)
+
+
+def share_rows(starts, n, n_bytes):
+    """Return the bounds of the threads' sequences; None where they share the units of ``n_bytes`` of weights."""
+    n_threads = get_num_threads()
+    if n_threads == 1 or n < n_threads or (n_bytes > _CACHED_BYTES and n < _MANY_ROWS * n_threads):
+        return None
+    # As many steps for each: the first sequences have the most.
+    lengths = np.searchsorted(-np.diff(starts), -np.arange(n), side="left")
+    done = np.concatenate(([0], np.cumsum(lengths)))
+    bounds = np.searchsorted(done, done[-1] * np.arange(n_threads + 1) / n_threads)
+    bounds[0], bounds[-1] = 0, n
+    return bounds.astype(np.int64)
 
 
 def _share(starts, n, n_panels, n_bytes):
     """Return (bounds of the workers, whether they share the sequences and not the units)."""
+    bounds = share_rows(starts, n, n_bytes)
+    if bounds is not None:
+        return bounds, True
     n_threads = get_num_threads()
-    if n_threads > 1 and (n_bytes <= _CACHED_BYTES or n >= _MANY_ROWS * n_threads) and n >= n_threads:
-        # As many steps for each: the first sequences have the most.
-        lengths = np.searchsorted(-np.diff(starts), -np.arange(n), side="left")
-        done = np.concatenate(([0], np.cumsum(lengths)))
-        bounds = np.searchsorted(done, done[-1] * np.arange(n_threads + 1) / n_threads)
-        bounds[0], bounds[-1] = 0, n
-        return bounds.astype(np.int64), True
     return np.arange(n_threads + 1, dtype=np.int64) * n_panels // n_threads, False
 
 
-def _padded(rows, width):
+def rows_before(starts, n):
+    """Return the row of states (n + r) before each row; an empty array where that is the row's own number.
+
+    The state before row i of step t is row i of the step before, or of the first states.
+    """
+    counts = np.diff(starts)
+    if len(counts) == 0 or counts[-1] == n:
+        return np.empty(0, np.int64)
+    base = np.concatenate(([0], n + starts[:-2]))
+    return np.arange(int(starts[-1])) + np.repeat(base - starts[:-1], counts)
+
+
+def padded_rows(rows, width):
+    """Return rows (n, ...) as an aligned array (n, width), zeros behind what there was."""
     out = aligned_rows(len(rows), width, rows.dtype)
     out[:, : rows.shape[1]] = rows
     out[:, rows.shape[1] :] = 0
@@ -517,10 +559,11 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
     left = units - (n_panels - 1) * panel_units
     gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
     packed = pack(w_h, n_gates, order_h, side)
-    own = _padded(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
+    own = padded_rows(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)
     _forward(
-        kind, bounds, by_rows, n, n_panels, starts, gates, h.reshape(-1), c.reshape(-1), packed, own, units, width
+        kind, bounds, by_rows, n, n_panels, starts, gates, h.reshape(-1), c.reshape(-1), packed, own, units, width,
+        product_at(len(order_h), dtype),
     )
     pool.give(packed_bias, packed_x, packed)
     return gates, h, c
@@ -551,14 +594,15 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         return np.zeros((0, n_in), dtype), dh.copy(), dc.copy(), dw_x, dw_h, zeros, zeros[:units].copy()
     packed = pack_transposed(w_h, n_gates, order_h, side)
     if dy.shape[1] != width:
-        dy = _padded(dy, width)
-    carried = _padded(dh, n_columns * step)
-    carried_c = _padded(dc, n_columns * step) if kind == LSTM else carried
+        dy = padded_rows(dy, width)
+    carried = padded_rows(dh, n_columns * step)
+    carried_c = padded_rows(dc, n_columns * step) if kind == LSTM else carried
     dgates = pool.take(len(gates), dtype)
     bounds, by_rows = _share(starts, n, n_columns, packed.nbytes)
     _backward(
         kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
         dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), n_columns * step, packed,
+        product_at(4, dtype),
     )  # fmt: skip
     dx = np.empty((n_rows, n_in) if with_dx else (0, n_in), dtype)
     n_vectors = len(order_x)
@@ -566,16 +610,10 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         packed_x = pack_transposed(w_x, n_gates, order_x, side)
         project_back(dgates, n_rows, step, 0, n_vectors * lane, packed_x, dx)
         pool.give(packed_x)
-    none = np.empty(0, np.int64)
-    left = spread_rows(x, none, n_rows, n_in)
+    left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)
     weigh_back(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, order_x[0], side)
     pool.give(left)
-    # The state before row i of step t is row i of the step before, or of the first states.
-    counts = np.diff(starts)
-    before = none
-    if counts[-1] != n:
-        base = np.concatenate(([0], n + starts[:-2]))
-        before = np.arange(n_rows) + np.repeat(base - starts[:-1], counts)
+    before = rows_before(starts, n)
     left = spread_rows(h, before, n_rows, units)
     weigh_back(left, units, dgates, n_rows, step, skipped * lane, n_vectors, units, dw_h, 0, side)
     sums = add_columns(dgates, n_rows, step, n_panels)

@@ -1,10 +1,12 @@
-"""GRU on the CPU; see `_recurrent`."""
+"""GRU on the CPU; see `_recurrent`, and `_variants` for its options."""
 
 from __future__ import annotations
 
+from . import _variants
 from ._recurrent import GRU, backward, forward, release
+from ._variant_cells import BEFORE
 
-__all__ = ["gru_backward", "gru_forward", "release"]
+__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
 
 
 def gru_forward(x, starts, h0, w_x, w_h, b, b_n):
@@ -16,3 +18,16 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
     """Return the gradients; see the contract."""
     dx, dh0, _, *by_weights = backward(GRU, dh, dh_n, dh_n, x, starts, gates, h, h, w_x, w_h, with_dx)
     return (dx, dh0, *by_weights)
+
+
+def gru_variant_forward(x, starts, h0, w_x, w_h, b, b_n, options):
+    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    kind = GRU if options.get("reset_after", True) else BEFORE
+    kept, owned = _variants.forward(kind, x, starts, h0, None, w_x, w_h, b, b_n, options)
+    return kept.h, (kept,), owned
+
+
+def gru_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    dx, dh0, _, *by_weights, more = _variants.backward(dh, dh_n, None, x, kept, w_x, w_h, with_dx)
+    return (dx, dh0, *by_weights, *more)

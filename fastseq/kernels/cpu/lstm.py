@@ -1,10 +1,11 @@
-"""LSTM on the CPU; see `_recurrent`."""
+"""LSTM on the CPU; see `_recurrent`, and `_variants` for its options."""
 
 from __future__ import annotations
 
+from . import _variants
 from ._recurrent import LSTM, backward, forward, release
 
-__all__ = ["lstm_backward", "lstm_forward", "release"]
+__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
 
 
 def lstm_forward(x, starts, h0, c0, w_x, w_h, b):
@@ -15,3 +16,15 @@ def lstm_forward(x, starts, h0, c0, w_x, w_h, b):
 def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
     """Return the gradients; see the contract."""
     return backward(LSTM, dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx)[:6]
+
+
+def lstm_variant_forward(x, starts, h0, c0, w_x, w_h, b, options):
+    """Run with options; return (h, c, what the backward pass takes, arrays to be released)."""
+    kept, owned = _variants.forward(LSTM, x, starts, h0, c0, w_x, w_h, b, None, options)
+    return kept.h, kept.c, (kept,), owned
+
+
+def lstm_variant_backward(dh, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    *gradients, _, more = _variants.backward(dh, dh_n, dc_n, x, kept, w_x, w_h, with_dx)
+    return (*gradients, *more)

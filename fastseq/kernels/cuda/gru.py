@@ -6,9 +6,10 @@ import math
 
 from .. import _cuda
 from .._cuda import cuda
+from . import _variant_cells, _variants
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
-__all__ = ["gru_backward", "gru_forward", "release"]
+__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
 
 
 @_cuda.cuda_jit
@@ -115,3 +116,16 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
     dw_x, dw_h, db = gradients_of_weights(x, rows_before(starts, n, h), by_x, by_h)
     dx = xp.matmul(by_x, w_x.T) if with_dx else xp.empty((0, x.shape[1]), x.dtype)
     return dx, carried, dw_x, dw_h, db, by_h[:, 2 * units :].sum(axis=0)
+
+
+def gru_variant_forward(x, starts, h0, w_x, w_h, b, b_n, options):
+    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    kind = _variant_cells.GRU if options.get("reset_after", True) else _variant_cells.ResetBefore
+    h, _, kept, owned = _variants.forward(kind(w_h, b_n, options), x, starts, h0, None, w_x, b, options)
+    return h, kept, owned
+
+
+def gru_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    dx, dh0, _, *by_weights = _variants.backward(dh, dh_n, None, x, starts, kept, w_x, w_h, with_dx)
+    return (dx, dh0, *by_weights)

@@ -8,9 +8,10 @@ import numpy as np
 
 from .. import _cuda
 from .._cuda import cuda
+from . import _variant_cells, _variants
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
-__all__ = ["lstm_backward", "lstm_forward", "release"]
+__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
 
 
 @_cuda.cuda_jit
@@ -113,3 +114,13 @@ def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
     dw_x, dw_h, db = gradients_of_weights(x, rows_before(starts, n, h), dgates, dgates)
     dx = xp.matmul(dgates, w_x.T) if with_dx else xp.empty((0, x.shape[1]), x.dtype)
     return dx, by_h, by_c, dw_x, dw_h, db.astype(np.dtype(x.dtype))
+
+
+def lstm_variant_forward(x, starts, h0, c0, w_x, w_h, b, options):
+    """Run with options; return (h, c, what the backward pass takes, arrays to be released)."""
+    return _variants.forward(_variant_cells.LSTM(w_h, None, options), x, starts, h0, c0, w_x, b, options)
+
+
+def lstm_variant_backward(dh, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    return _variants.backward(dh, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx)

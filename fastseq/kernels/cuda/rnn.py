@@ -6,9 +6,10 @@ import math
 
 from .. import _cuda
 from .._cuda import cuda
+from . import _variant_cells, _variants
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
-__all__ = ["rnn_backward", "rnn_forward", "release"]
+__all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
 
 
 @_cuda.cuda_jit
@@ -97,3 +98,17 @@ def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
     dw_x, dw_h, db = gradients_of_weights(x, rows_before(starts, n, h), d, d)
     dx = xp.matmul(d, w_x.T) if with_dx else xp.empty((0, x.shape[1]), x.dtype)
     return dx, carried, dw_x, dw_h, db
+
+
+def rnn_variant_forward(x, starts, h0, w_x, w_h, b, nonlinearity, options):
+    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    cell = _variant_cells.RNN(w_h, None, options)
+    cell.nonlinearity = nonlinearity
+    h, _, kept, owned = _variants.forward(cell, x, starts, h0, None, w_x, b, options)
+    return h, kept, owned
+
+
+def rnn_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):
+    """Return the gradients; see the contract."""
+    dx, dh0, _, *by_weights = _variants.backward(dh, dh_n, None, x, starts, kept, w_x, w_h, with_dx)
+    return (dx, dh0, *by_weights)

@@ -1,0 +1,799 @@
+"""Cells of recurrent networks with options, forward and backward, a vector of units of one sequence at a time.
+
+The options are peephole connections, layer normalisation, zoneout, a mask on the recurrent states, clipped cell states
+and projected states, and the GRU that resets before its product. Which of them are on is a number that is the same for
+a whole run, so that a test of it is always foretold and costs nothing that could be measured.
+
+What a run works on is in two tuples of arrays, `Run` and `Back`, and reaches the compiled functions as one table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._jit import jit
+from .._tiles import (
+    array_at,
+    call_at,
+    vector_clip,
+    vector_load,
+    vector_muladd,
+    vector_of,
+    vector_relu,
+    vector_sigmoid,
+    vector_store,
+    vector_tanh,
+    vector_total,
+    vector_where_positive,
+    vector_where_within,
+)
+from .._vector import row_lanes
+
+__all__ = [
+    "BEFORE",
+    "CLIP",
+    "EPSILON",
+    "GRU",
+    "KEEP_C",
+    "KEEP_H",
+    "LSTM",
+    "MASK",
+    "NORM",
+    "PEEPHOLE",
+    "PROJECTION",
+    "RELU",
+    "TANH",
+    "Back",
+    "Run",
+    "candidates",
+    "cells",
+    "cells_back",
+    "normalize_back",
+    "normalize_row",
+    "put_states",
+    "resets_back",
+    "row_cells",
+    "row_cells_back",
+    "states_back",
+]
+
+# Kinds of cells; BEFORE is the GRU that resets before the product with w_h.
+LSTM, GRU, TANH, RELU, BEFORE = range(5)
+# Options.
+PEEPHOLE, NORM, KEEP_H, KEEP_C, MASK, CLIP, PROJECTION = (1 << i for i in range(7))
+# Added to variances before their root, as in PyTorch.
+EPSILON = 1e-5
+
+
+class Run(NamedTuple):
+    """What a forward pass works on and leaves. Rows are those of `_recurrent`; lanes are a vector's."""
+
+    kind: int
+    options: int
+    n_sequences: int
+    n_panels: int      # of gates
+    step: int          # lanes of a panel of gates
+    units: int
+    width: int         # of a row of cell states: whole panels
+    h_units: int       # rows of w_h
+    h_width: int       # of a row of states
+    starts: np.ndarray      # int64 (t + 1,)
+    clip: np.ndarray        # (1,)
+    gates: np.ndarray       # (p * r * step,) the inputs' part; then what the gates let through
+    h_part: np.ndarray      # (p * r * step,) the states' part, normalised: NORM
+    h: np.ndarray           # ((n + r) * h_width,)
+    h_in: np.ndarray        # the same as the product takes them: MASK; else h
+    c: np.ndarray           # ((n + r) * width,) LSTM
+    inner: np.ndarray       # (r * width,) states before their projection, or after their reset: PROJECTION, BEFORE
+    side: np.ndarray        # (q * r * 4 lanes,) candidates: BEFORE
+    norm_c: np.ndarray      # (r * width,) normalised cell states: LSTM with NORM
+    scales: np.ndarray      # (r * 2,) what the states' part and the cell states were multiplied by: NORM
+    packed: np.ndarray      # w_h
+    packed_2: np.ndarray    # weights of the projection, or of the candidates
+    bias_n: np.ndarray      # (width,) GRU
+    gain_h: np.ndarray      # (p * step,) NORM
+    gain_c: np.ndarray      # (width,) NORM
+    bias_c: np.ndarray      # (width,) NORM
+    peephole: np.ndarray    # (3 * width,)
+    keep_h: np.ndarray      # (r * h_width,)
+    keep_c: np.ndarray      # (r * width,)
+    mask: np.ndarray        # (n * h_width,)
+    real: np.ndarray        # (4 lanes,) 1 for each unit of the last panel, 0 behind them
+    zeros: np.ndarray       # (4 lanes,)
+
+
+class Back(NamedTuple):
+    """What a backward pass works on. Rows of gradients are of fours of vectors: ``h_row`` and ``c_row`` wide."""
+
+    h_row: int
+    c_row: int
+    dy: np.ndarray             # (r * h_width,)
+    dh: np.ndarray             # (n * h_row,) gradient by the states that goes past the gates
+    d_in: np.ndarray           # (n * h_row,) gradient by what the product took
+    d_out: np.ndarray          # (n * c_row,) gradient by what the cells gave
+    dc: np.ndarray             # (n * c_row,)
+    dgates: np.ndarray         # (p * r * step,)
+    dpart: np.ndarray          # (p * r * step,) NORM; else dgates
+    dside: np.ndarray          # (q * r * 4 lanes,) by what was projected, or by the candidates: PROJECTION, BEFORE
+    dnorm: np.ndarray          # (r * width,) by the normalised cell states: LSTM with NORM
+    packed_back: np.ndarray    # w_h transposed
+    packed_back_2: np.ndarray  # the other weights transposed
+
+
+# Places in the table of a run: its numbers, the addresses of functions, then an address and a length for each array.
+# Passed as a tuple of arrays, seven numbers each, the same takes Numba minutes to compile.
+(AT_KIND, AT_OPTIONS, AT_N_SEQUENCES, AT_N_PANELS, AT_STEP, AT_UNITS, AT_WIDTH, AT_H_UNITS, AT_H_WIDTH, AT_H_ROW,
+ AT_C_ROW) = range(11)  # fmt: skip
+(DO_PRODUCT_2, DO_PRODUCT_3, DO_PRODUCT_4, DO_CELLS, DO_ROW_CELLS, DO_PUT_STATES, DO_CANDIDATES, DO_PANELS, DO_SECOND,
+ DO_SEQUENCES, DO_PART) = range(11, 22)  # fmt: skip
+# In a backward pass the same places are for what it does.
+(DO_CELLS_BACK, DO_ROW_CELLS_BACK, DO_STATES_BACK, DO_RESETS_BACK, DO_COLUMNS_BACK, DO_SECOND_BACK,
+ DO_SEQUENCES_BACK, DO_PART_BACK) = range(14, 22)  # fmt: skip
+(AT_STARTS, AT_CLIP, AT_GATES, AT_H_PART, AT_H, AT_H_IN, AT_C, AT_INNER, AT_SIDE, AT_NORM_C, AT_SCALES, AT_PACKED,
+ AT_PACKED_2, AT_BIAS_N, AT_GAIN_H, AT_GAIN_C, AT_BIAS_C, AT_PEEPHOLE, AT_KEEP_H, AT_KEEP_C, AT_MASK, AT_REAL, AT_ZEROS,
+ AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES, AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK,
+ AT_PACKED_BACK_2) = range(22, 90, 2)  # fmt: skip
+
+
+def table_of(run, back=None, functions=()):
+    """Return the table (int64) of a run; its arrays must live for as long as it is used."""
+    table = np.zeros(AT_PACKED_BACK_2 + 2, np.int64)
+    n_numbers, n_backward = AT_H_ROW, AT_C_ROW - AT_H_ROW + 1
+    table[:n_numbers] = run[:n_numbers]
+    arrays = list(run[n_numbers:])
+    if back:
+        table[AT_H_ROW : AT_C_ROW + 1] = back[:n_backward]
+        arrays += back[n_backward:]
+    table[DO_PRODUCT_2 : DO_PRODUCT_2 + len(functions)] = functions
+    for i, array in enumerate(arrays):
+        assert array.flags.c_contiguous
+        table[AT_STARTS + 2 * i : AT_STARTS + 2 * i + 2] = array.ctypes.data, array.size
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Layer normalisation of a row that lies in panels
+
+
+@jit(copied=True)
+def _own_lanes(like, table, p, v, value):
+    """Return the vector with 0 where the last panel has no units."""
+    real = array_at(table, AT_REAL, like)
+    n_panels = table[AT_N_PANELS]
+    return value * vector_load(real, v) if p == n_panels - 1 else value
+
+
+@jit(lean=True)
+def normalize_row(like, table, buffer, row, first, end):
+    """Bring the numbers of a row of panels, vectors from lane ``first`` to ``end``, to mean 0 and variance 1.
+
+    Returns what their distances from the mean were multiplied by.
+    """
+    starts = array_at(table, AT_STARTS, table)
+    n_panels = table[AT_N_PANELS]
+    step = table[AT_STEP]
+    kind = table[AT_KIND]
+    units = table[AT_UNITS]
+    lane = row_lanes(buffer)
+    total = starts[starts.shape[0] - 1]
+    sums = vector_of(buffer, 0.0)
+    for p in range(n_panels):
+        for v in range(first, end, lane):
+            sums = sums + vector_load(buffer, (p * total + row) * step + v)
+    per_unit = (end - first) // lane if kind < TANH else 1
+    count = units * per_unit
+    mean = vector_of(buffer, vector_total(sums) / count)
+    squares = vector_of(buffer, 0.0)
+    for p in range(n_panels):
+        for v in range(first, end, lane):
+            apart = _own_lanes(like, table, p, v, vector_load(buffer, (p * total + row) * step + v) - mean)
+            squares = vector_muladd(apart, apart, squares)
+    scale = 1.0 / np.sqrt(vector_total(squares) / count + EPSILON)
+    by = vector_of(buffer, scale)
+    for p in range(n_panels):
+        for v in range(first, end, lane):
+            at = (p * total + row) * step + v
+            vector_store(_own_lanes(like, table, p, v, (vector_load(buffer, at) - mean) * by), buffer, at)
+    return scale
+
+
+@jit(lean=True)
+def normalize_back(like, table, d, y, gain, scale, out, row, first, end):
+    """Write the gradient by what was normalised to ``y``, whose products with ``gain`` have the gradient ``d``."""
+    starts = array_at(table, AT_STARTS, table)
+    n_panels = table[AT_N_PANELS]
+    step = table[AT_STEP]
+    kind = table[AT_KIND]
+    units = table[AT_UNITS]
+    lane = row_lanes(d)
+    total = starts[starts.shape[0] - 1]
+    sums = vector_of(d, 0.0)
+    products = vector_of(d, 0.0)
+    for p in range(n_panels):
+        for v in range(first, end, lane):
+            at = (p * total + row) * step + v
+            value = vector_load(d, at) * vector_load(gain, p * step + v)
+            sums = sums + value
+            products = vector_muladd(value, vector_load(y, at), products)
+    per_unit = (end - first) // lane if kind < TANH else 1
+    count = units * per_unit
+    mean = vector_of(d, vector_total(sums) / count)
+    slope = vector_of(d, vector_total(products) / count)
+    by = vector_of(d, scale)
+    for p in range(n_panels):
+        for v in range(first, end, lane):
+            at = (p * total + row) * step + v
+            value = vector_load(d, at) * vector_load(gain, p * step + v)
+            vector_store(_own_lanes(like, table, p, v, by * (value - mean - vector_load(y, at) * slope)), out, at)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward
+
+
+@jit(copied=True)
+def _put_h(like, table, value, before, now, sequence, row, unit):
+    """Store a vector of new states, and what the next product takes of them."""
+    options = table[AT_OPTIONS]
+    keep_h = array_at(table, AT_KEEP_H, like)
+    h_width = table[AT_H_WIDTH]
+    h = array_at(table, AT_H, like)
+    mask = array_at(table, AT_MASK, like)
+    h_in = array_at(table, AT_H_IN, like)
+    if options & KEEP_H:
+        keep = vector_load(keep_h, row * h_width + unit)
+        old = vector_load(h, before * h_width + unit)
+        # So that 1 keeps the very number, and 0 none of it.
+        value = vector_muladd(keep, old, (vector_of(h, 1.0) - keep) * value)
+    vector_store(value, h, now * h_width + unit)
+    if options & MASK:
+        vector_store(value * vector_load(mask, sequence * h_width + unit), h_in, now * h_width + unit)
+
+
+@jit(lean=True)
+def put_states(like, table, before, now, sequence, row, n_rows, unit):
+    """Finish a vector of states of some rows after their projection."""
+    h = array_at(table, AT_H, like)
+    h_width = table[AT_H_WIDTH]
+    for r in range(n_rows):
+        value = vector_load(h, (now + r) * h_width + unit)
+        _put_h(like, table, value, before + r, now + r, sequence + r, row + r, unit)
+
+
+@jit(lean=True)
+def _lstm_begin(like, table, before, now, row, n_rows, p):
+    """Gates and new cell states, before zoneout."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    clip = array_at(table, AT_CLIP, like)[0]
+    step = table[AT_STEP]
+    options = table[AT_OPTIONS]
+    gain_h = array_at(table, AT_GAIN_H, like)
+    h_part = array_at(table, AT_H_PART, like)
+    c = array_at(table, AT_C, like)
+    width = table[AT_WIDTH]
+    peephole = array_at(table, AT_PEEPHOLE, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    most = vector_of(gates, clip)
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        i, f = vector_load(gates, here), vector_load(gates, here + lane)
+        g, o = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        if options & NORM:
+            gain = p * step
+            i = vector_muladd(vector_load(gain_h, gain), vector_load(h_part, here), i)
+            f = vector_muladd(vector_load(gain_h, gain + lane), vector_load(h_part, here + lane), f)
+            g = vector_muladd(vector_load(gain_h, gain + 2 * lane), vector_load(h_part, here + 2 * lane), g)
+            o = vector_muladd(vector_load(gain_h, gain + 3 * lane), vector_load(h_part, here + 3 * lane), o)
+        old = vector_load(c, (before + r) * width + unit)
+        if options & PEEPHOLE:
+            i = vector_muladd(vector_load(peephole, unit), old, i)
+            f = vector_muladd(vector_load(peephole, width + unit), old, f)
+        i, f, g = vector_sigmoid(i), vector_sigmoid(f), vector_tanh(g)
+        new = vector_muladd(f, old, i * g)
+        if options & CLIP:
+            new = vector_clip(new, most)
+        if options & PEEPHOLE:
+            o = vector_muladd(vector_load(peephole, 2 * width + unit), new, o)
+        vector_store(i, gates, here)
+        vector_store(f, gates, here + lane)
+        vector_store(g, gates, here + 2 * lane)
+        vector_store(vector_sigmoid(o), gates, here + 3 * lane)
+        vector_store(new, c, (now + r) * width + unit)
+
+
+@jit(lean=True)
+def _lstm_end(like, table, before, now, sequence, row, n_rows, p):
+    """States from gates and new cell states."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    width = table[AT_WIDTH]
+    c = array_at(table, AT_C, like)
+    options = table[AT_OPTIONS]
+    norm_c = array_at(table, AT_NORM_C, like)
+    gain_c = array_at(table, AT_GAIN_C, like)
+    bias_c = array_at(table, AT_BIAS_C, like)
+    step = table[AT_STEP]
+    keep_c = array_at(table, AT_KEEP_C, like)
+    inner = array_at(table, AT_INNER, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    for r in range(n_rows):
+        at = (now + r) * width + unit
+        new = vector_load(c, at)
+        if options & NORM:
+            normal = vector_load(norm_c, (row + r) * width + unit)
+            size = vector_tanh(vector_muladd(vector_load(gain_c, unit), normal, vector_load(bias_c, unit)))
+        else:
+            size = vector_tanh(new)
+        m = vector_load(gates, (p * total + row + r) * step + 3 * lane) * size
+        if options & KEEP_C:
+            keep = vector_load(keep_c, (row + r) * width + unit)
+            old = vector_load(c, (before + r) * width + unit)
+            vector_store(vector_muladd(keep, old, (vector_of(c, 1.0) - keep) * new), c, at)
+        if options & PROJECTION:
+            vector_store(m, inner, (row + r) * width + unit)
+        else:
+            _put_h(like, table, m, before + r, now + r, sequence + r, row + r, unit)
+
+
+@jit(lean=True)
+def _normalize_c(like, table, now, row):
+    """Write the normalised cell states of a row."""
+    c = array_at(table, AT_C, like)
+    n_panels = table[AT_N_PANELS]
+    width = table[AT_WIDTH]
+    units = table[AT_UNITS]
+    norm_c = array_at(table, AT_NORM_C, like)
+    lane = row_lanes(c)
+    sums = vector_of(c, 0.0)
+    for p in range(n_panels):
+        sums = sums + vector_load(c, now * width + p * lane)
+    mean = vector_of(c, vector_total(sums) / units)
+    squares = vector_of(c, 0.0)
+    for p in range(n_panels):
+        apart = _own_lanes(like, table, p, 0, vector_load(c, now * width + p * lane) - mean)
+        squares = vector_muladd(apart, apart, squares)
+    scale = 1.0 / np.sqrt(vector_total(squares) / units + EPSILON)
+    by = vector_of(c, scale)
+    for p in range(n_panels):
+        apart = _own_lanes(like, table, p, 0, vector_load(c, now * width + p * lane) - mean)
+        vector_store(apart * by, norm_c, row * width + p * lane)
+    return scale
+
+
+@jit(lean=True)
+def _gru(like, table, before, now, sequence, row, n_rows, p):
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    step = table[AT_STEP]
+    options = table[AT_OPTIONS]
+    gain_h = array_at(table, AT_GAIN_H, like)
+    h_part = array_at(table, AT_H_PART, like)
+    bias_n = array_at(table, AT_BIAS_N, like)
+    h = array_at(table, AT_H, like)
+    h_width = table[AT_H_WIDTH]
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        n, reset = vector_load(gates, here), vector_load(gates, here + lane)
+        z, part = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        if options & NORM:
+            gain = p * step
+            reset = vector_muladd(vector_load(gain_h, gain + lane), vector_load(h_part, here + lane), reset)
+            z = vector_muladd(vector_load(gain_h, gain + 2 * lane), vector_load(h_part, here + 2 * lane), z)
+            part = vector_muladd(vector_load(gain_h, gain + 3 * lane), vector_load(h_part, here + 3 * lane),
+                                 vector_load(bias_n, unit))  # fmt: skip
+            vector_store(part, gates, here + 3 * lane)
+        reset, z = vector_sigmoid(reset), vector_sigmoid(z)
+        n = vector_tanh(vector_muladd(reset, part, n))
+        vector_store(n, gates, here)
+        vector_store(reset, gates, here + lane)
+        vector_store(z, gates, here + 2 * lane)
+        old = vector_load(h, (before + r) * h_width + unit)
+        _put_h(like, table, vector_muladd(z, old - n, n), before + r, now + r, sequence + r, row + r, unit)
+
+
+@jit(lean=True)
+def _resets(like, table, before, row, n_rows, p):
+    """Reset and update gates, and the states that were reset, of the GRU that resets before its product."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    step = table[AT_STEP]
+    h_in = array_at(table, AT_H_IN, like)
+    h_width = table[AT_H_WIDTH]
+    inner = array_at(table, AT_INNER, like)
+    width = table[AT_WIDTH]
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        reset = vector_sigmoid(vector_load(gates, here))
+        vector_store(reset, gates, here)
+        vector_store(vector_sigmoid(vector_load(gates, here + lane)), gates, here + lane)
+        old = vector_load(h_in, (before + r) * h_width + unit)
+        vector_store(reset * old, inner, (row + r) * width + unit)
+
+
+@jit(lean=True)
+def candidates(like, table, before, now, sequence, row, n_rows, q):
+    """Candidates and new states of four vectors of units of the GRU that resets before its product."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    n_panels = table[AT_N_PANELS]
+    side = array_at(table, AT_SIDE, like)
+    step = table[AT_STEP]
+    h = array_at(table, AT_H, like)
+    h_width = table[AT_H_WIDTH]
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    for p in range(4 * q, min(4 * q + 4, n_panels)):
+        for r in range(n_rows):
+            at = (q * total + row + r) * 4 * lane + (p - 4 * q) * lane
+            n = vector_tanh(vector_load(side, at))
+            vector_store(n, side, at)
+            z = vector_load(gates, (p * total + row + r) * step + lane)
+            old = vector_load(h, (before + r) * h_width + p * lane)
+            _put_h(like, table, vector_muladd(z, old - n, n), before + r, now + r, sequence + r, row + r, p * lane)
+
+
+@jit(lean=True)
+def _rnn(like, table, before, now, sequence, row, n_rows, p):
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    step = table[AT_STEP]
+    options = table[AT_OPTIONS]
+    gain_h = array_at(table, AT_GAIN_H, like)
+    h_part = array_at(table, AT_H_PART, like)
+    kind = table[AT_KIND]
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    for r in range(n_rows):
+        for v in range(0, step, lane):
+            here = (p * total + row + r) * step + v
+            value = vector_load(gates, here)
+            if options & NORM:
+                value = vector_muladd(vector_load(gain_h, p * step + v), vector_load(h_part, here), value)
+            if kind == TANH:
+                value = vector_tanh(value)
+            else:
+                value = vector_relu(value)
+            vector_store(value, gates, here)
+            _put_h(like, table, value, before + r, now + r, sequence + r, row + r, p * step + v)
+
+
+@jit(lean=True)
+def cells(like, table, before, now, sequence, row, n_rows, p):
+    """Run the cells of a panel for some rows, whose sums are complete."""
+    kind = table[AT_KIND]
+    if kind == LSTM:
+        _lstm_begin(like, table, before, now, row, n_rows, p)
+        _lstm_end(like, table, before, now, sequence, row, n_rows, p)
+    elif kind == GRU:
+        _gru(like, table, before, now, sequence, row, n_rows, p)
+    elif kind == BEFORE:
+        _resets(like, table, before, row, n_rows, p)
+    else:
+        _rnn(like, table, before, now, sequence, row, n_rows, p)
+
+
+@jit(lean=True)
+def row_cells(like, table, before, now, sequence, row):
+    """Run all cells of a row with layer normalisation: its sums must be complete."""
+    gates = array_at(table, AT_GATES, like)
+    scales = array_at(table, AT_SCALES, like)
+    h_part = array_at(table, AT_H_PART, like)
+    kind = table[AT_KIND]
+    step = table[AT_STEP]
+    n_panels = table[AT_N_PANELS]
+    lane = row_lanes(gates)
+    scales[2 * row] = normalize_row(like, table, h_part, row, lane if kind == GRU else 0, step)
+    if kind == LSTM:
+        for p in range(n_panels):
+            _lstm_begin(like, table, before, now, row, 1, p)
+        scales[2 * row + 1] = _normalize_c(like, table, now, row)
+        for p in range(n_panels):
+            _lstm_end(like, table, before, now, sequence, row, 1, p)
+    else:
+        for p in range(n_panels):
+            call_at(table[DO_CELLS], (like, table, before, now, sequence, row, 1, p))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward
+
+
+@jit(lean=True)
+def states_back(like, table, sequence, row, n_rows, going, q):
+    """Bring together the gradients by four vectors of states: what the first ``going`` rows' next step took counts."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    h_width = table[AT_H_WIDTH]
+    h_row = table[AT_H_ROW]
+    dy = array_at(table, AT_DY, like)
+    dh = array_at(table, AT_DH, like)
+    d_in = array_at(table, AT_D_IN, like)
+    options = table[AT_OPTIONS]
+    mask = array_at(table, AT_MASK, like)
+    h = array_at(table, AT_H, like)
+    keep_h = array_at(table, AT_KEEP_H, like)
+    dside = array_at(table, AT_DSIDE, like)
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    for unit in range(4 * q * lane, min(4 * (q + 1) * lane, h_width), lane):
+        for r in range(n_rows):
+            there = (sequence + r) * h_row + unit
+            to = vector_load(dy, (row + r) * h_width + unit) + vector_load(dh, there)
+            if r < going:
+                back = vector_load(d_in, there)
+                if options & MASK:
+                    back = back * vector_load(mask, (sequence + r) * h_width + unit)
+                to = to + back
+            past = vector_of(h, 0.0)
+            if options & KEEP_H:
+                keep = vector_load(keep_h, (row + r) * h_width + unit)
+                past = keep * to
+                to = (vector_of(h, 1.0) - keep) * to
+            vector_store(past, dh, there)
+            if options & PROJECTION:
+                vector_store(to, dside, (q * total + row + r) * 4 * lane + unit - 4 * q * lane)
+            else:
+                vector_store(to, d_out, (sequence + r) * c_row + unit)
+
+
+@jit(lean=True)
+def _lstm_back(like, table, before, now, sequence, row, n_rows, p, mean, slope):
+    """``mean`` and ``slope`` are of the row's gradients by the normalised cell states."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    c = array_at(table, AT_C, like)
+    clip = array_at(table, AT_CLIP, like)[0]
+    step = table[AT_STEP]
+    width = table[AT_WIDTH]
+    options = table[AT_OPTIONS]
+    c_row = table[AT_C_ROW]
+    d_out = array_at(table, AT_D_OUT, like)
+    dc = array_at(table, AT_DC, like)
+    keep_c = array_at(table, AT_KEEP_C, like)
+    norm_c = array_at(table, AT_NORM_C, like)
+    gain_c = array_at(table, AT_GAIN_C, like)
+    bias_c = array_at(table, AT_BIAS_C, like)
+    dnorm = array_at(table, AT_DNORM, like)
+    scales = array_at(table, AT_SCALES, like)
+    peephole = array_at(table, AT_PEEPHOLE, like)
+    dgates = array_at(table, AT_DGATES, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    one, most = vector_of(c, 1.0), vector_of(c, clip)
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        i, f = vector_load(gates, here), vector_load(gates, here + lane)
+        g, o = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        old = vector_load(c, (before + r) * width + unit)
+        raw = vector_muladd(f, old, i * g)
+        new = raw
+        if options & CLIP:
+            new = vector_clip(raw, most)
+        there = (sequence + r) * c_row + unit
+        to_h, to_new = vector_load(d_out, there), vector_load(dc, there)
+        past = vector_of(c, 0.0)
+        if options & KEEP_C:
+            keep = vector_load(keep_c, (row + r) * width + unit)
+            past = keep * to_new
+            to_new = (one - keep) * to_new
+        if options & NORM:
+            at = (row + r) * width + unit
+            normal, gain = vector_load(norm_c, at), vector_load(gain_c, unit)
+            size = vector_tanh(vector_muladd(gain, normal, vector_load(bias_c, unit)))
+            value = vector_load(dnorm, at) * gain - vector_of(c, mean) - normal * vector_of(c, slope)
+            to_new = to_new + vector_of(c, scales[2 * (row + r) + 1]) * _own_lanes(like, table, p, 0, value)
+        else:
+            size = vector_tanh(new)
+            to_new = vector_muladd(to_h * o, one - size * size, to_new)
+        by_o = to_h * size * o * (one - o)
+        if options & PEEPHOLE:
+            to_new = vector_muladd(by_o, vector_load(peephole, 2 * width + unit), to_new)
+        if options & CLIP:
+            to_new = vector_where_within(raw, most, to_new)
+        by_i, by_f = to_new * g * i * (one - i), to_new * old * f * (one - f)
+        past = vector_muladd(to_new, f, past)
+        if options & PEEPHOLE:
+            past = vector_muladd(by_i, vector_load(peephole, unit), past)
+            past = vector_muladd(by_f, vector_load(peephole, width + unit), past)
+        vector_store(by_i, dgates, here)
+        vector_store(by_f, dgates, here + lane)
+        vector_store(to_new * i * (one - g * g), dgates, here + 2 * lane)
+        vector_store(by_o, dgates, here + 3 * lane)
+        vector_store(past, dc, there)
+
+
+@jit(lean=True)
+def _gru_back(like, table, before, sequence, row, n_rows, p):
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    h = array_at(table, AT_H, like)
+    step = table[AT_STEP]
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    h_width = table[AT_H_WIDTH]
+    dgates = array_at(table, AT_DGATES, like)
+    h_row = table[AT_H_ROW]
+    dh = array_at(table, AT_DH, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    one = vector_of(h, 1.0)
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        n, reset = vector_load(gates, here), vector_load(gates, here + lane)
+        z, part = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
+        to_h = vector_load(d_out, (sequence + r) * c_row + unit)
+        to_n = to_h * (one - z) * (one - n * n)
+        old = vector_load(h, (before + r) * h_width + unit)
+        vector_store(to_n, dgates, here)
+        vector_store(to_n * part * reset * (one - reset), dgates, here + lane)
+        vector_store(to_h * (old - n) * z * (one - z), dgates, here + 2 * lane)
+        vector_store(to_n * reset, dgates, here + 3 * lane)
+        there = (sequence + r) * h_row + unit
+        vector_store(vector_muladd(to_h, z, vector_load(dh, there)), dh, there)
+
+
+@jit(lean=True)
+def _candidates_back(like, table, before, sequence, row, n_rows, p):
+    """Gradients by candidates and update gates of the GRU that resets before its product."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    h = array_at(table, AT_H, like)
+    step = table[AT_STEP]
+    side = array_at(table, AT_SIDE, like)
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    h_width = table[AT_H_WIDTH]
+    dside = array_at(table, AT_DSIDE, like)
+    dgates = array_at(table, AT_DGATES, like)
+    h_row = table[AT_H_ROW]
+    dh = array_at(table, AT_DH, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    unit = p * lane
+    one = vector_of(h, 1.0)
+    for r in range(n_rows):
+        here = (p * total + row + r) * step
+        beside = (p // 4 * total + row + r) * 4 * lane + p % 4 * lane
+        n, z = vector_load(side, beside), vector_load(gates, here + lane)
+        to_h = vector_load(d_out, (sequence + r) * c_row + unit)
+        old = vector_load(h, (before + r) * h_width + unit)
+        vector_store(to_h * (one - z) * (one - n * n), dside, beside)
+        vector_store(to_h * (old - n) * z * (one - z), dgates, here + lane)
+        there = (sequence + r) * h_row + unit
+        vector_store(vector_muladd(to_h, z, vector_load(dh, there)), dh, there)
+
+
+@jit(lean=True)
+def resets_back(like, table, before, sequence, row, n_rows, q):
+    """Gradients by reset gates from those by the states that were reset, which are in ``to_h``."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    h = array_at(table, AT_H, like)
+    n_panels = table[AT_N_PANELS]
+    step = table[AT_STEP]
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    h_in = array_at(table, AT_H_IN, like)
+    h_width = table[AT_H_WIDTH]
+    dgates = array_at(table, AT_DGATES, like)
+    options = table[AT_OPTIONS]
+    mask = array_at(table, AT_MASK, like)
+    h_row = table[AT_H_ROW]
+    dh = array_at(table, AT_DH, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    one = vector_of(h, 1.0)
+    for p in range(4 * q, min(4 * q + 4, n_panels)):
+        unit = p * lane
+        for r in range(n_rows):
+            here = (p * total + row + r) * step
+            reset = vector_load(gates, here)
+            to = vector_load(d_out, (sequence + r) * c_row + unit)
+            old = vector_load(h_in, (before + r) * h_width + unit)
+            vector_store(to * old * reset * (one - reset), dgates, here)
+            back = to * reset
+            if options & MASK:
+                back = back * vector_load(mask, (sequence + r) * h_width + unit)
+            there = (sequence + r) * h_row + unit
+            vector_store(vector_load(dh, there) + back, dh, there)
+
+
+@jit(lean=True)
+def _rnn_back(like, table, sequence, row, n_rows, p):
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    h = array_at(table, AT_H, like)
+    step = table[AT_STEP]
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    kind = table[AT_KIND]
+    dgates = array_at(table, AT_DGATES, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    one = vector_of(h, 1.0)
+    for r in range(n_rows):
+        for v in range(0, step, lane):
+            here = (p * total + row + r) * step + v
+            now = vector_load(gates, here)
+            to_h = vector_load(d_out, (sequence + r) * c_row + p * step + v)
+            if kind == TANH:
+                vector_store(to_h * (one - now * now), dgates, here)
+            else:
+                vector_store(vector_where_positive(now, to_h), dgates, here)
+
+
+@jit(lean=True)
+def cells_back(like, table, before, now, sequence, row, n_rows, p):
+    """Write the gradients by the gates of a panel for some rows, whose ``to_h`` is complete."""
+    kind = table[AT_KIND]
+    if kind == LSTM:
+        _lstm_back(like, table, before, now, sequence, row, n_rows, p, 0.0, 0.0)
+    elif kind == GRU:
+        _gru_back(like, table, before, sequence, row, n_rows, p)
+    elif kind == BEFORE:
+        _candidates_back(like, table, before, sequence, row, n_rows, p)
+    else:
+        _rnn_back(like, table, sequence, row, n_rows, p)
+
+
+@jit(lean=True)
+def row_cells_back(like, table, before, now, sequence, row):
+    """Write the gradients by all gates of a row with layer normalisation, and by the states' part of their sums."""
+    gates = array_at(table, AT_GATES, like)
+    starts = array_at(table, AT_STARTS, table)
+    dgates, dpart = array_at(table, AT_DGATES, like), array_at(table, AT_DPART, like)
+    kind = table[AT_KIND]
+    c = array_at(table, AT_C, like)
+    n_panels = table[AT_N_PANELS]
+    width = table[AT_WIDTH]
+    norm_c = array_at(table, AT_NORM_C, like)
+    gain_c = array_at(table, AT_GAIN_C, like)
+    bias_c = array_at(table, AT_BIAS_C, like)
+    step = table[AT_STEP]
+    d_out = array_at(table, AT_D_OUT, like)
+    c_row = table[AT_C_ROW]
+    dnorm = array_at(table, AT_DNORM, like)
+    units = table[AT_UNITS]
+    h_part = array_at(table, AT_H_PART, like)
+    gain_h = array_at(table, AT_GAIN_H, like)
+    scales = array_at(table, AT_SCALES, like)
+    dpart = array_at(table, AT_DPART, like)
+    lane = row_lanes(gates)
+    total = starts[starts.shape[0] - 1]
+    if kind == LSTM:
+        one = vector_of(c, 1.0)
+        sums = vector_of(c, 0.0)
+        products = vector_of(c, 0.0)
+        for p in range(n_panels):
+            at = row * width + p * lane
+            normal, gain = vector_load(norm_c, at), vector_load(gain_c, p * lane)
+            size = vector_tanh(vector_muladd(gain, normal, vector_load(bias_c, p * lane)))
+            o = vector_load(gates, (p * total + row) * step + 3 * lane)
+            value = vector_load(d_out, sequence * c_row + p * lane) * o * (one - size * size)
+            vector_store(value, dnorm, at)
+            sums = vector_muladd(value, gain, sums)
+            products = vector_muladd(value * gain, normal, products)
+        mean, slope = vector_total(sums) / units, vector_total(products) / units
+        for p in range(n_panels):
+            _lstm_back(like, table, before, now, sequence, row, 1, p, mean, slope)
+    else:
+        for p in range(n_panels):
+            call_at(table[DO_CELLS_BACK], (like, table, before, now, sequence, row, 1, p))
+    normalize_back(like, table, dgates, h_part, gain_h, scales[2 * row], dpart, row, lane if kind == GRU else 0, step)
