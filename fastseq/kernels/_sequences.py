@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ._boundary import array_module, is_device_array, to_same_device
+from .cpu._memory import pool
 
 __all__ = ["Steps", "as_lengths"]
 
@@ -90,6 +91,10 @@ class Steps:
     def padded(self, rows: Any) -> Any:
         """Return rows (r, ...) as an array (t, n, ...) of its own, zeros behind the ends."""
         shape = (self.n_steps, self.n, *rows.shape[1:])
+        if self._places is None and self._device == "cpu":
+            padded = pool.array(rows.shape, rows.dtype)
+            padded[...] = rows
+            return padded.reshape(shape)
         if self._places is None:
             return self._own(rows.copy()).reshape(shape)
         out = self._own(self._xp.zeros((self.n_steps * self.n, *rows.shape[1:]), rows.dtype))

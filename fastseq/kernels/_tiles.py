@@ -23,7 +23,7 @@ from numba.extending import intrinsic, lower_builtin
 from numba.np.arrayobj import populate_array
 
 from ._vector import Memory, VectorType, check_flat, splat
-from ._vector_math import call, constant, muladd, sigmoid, suffix, tanh
+from ._vector_math import call, constant, exp_of_negative, muladd, sigmoid, suffix, tanh
 
 __all__ = [
     "array_at",
@@ -37,7 +37,10 @@ __all__ = [
     "tile_store",
     "tile_store_part",
     "vector_clip",
+    "vector_exp_of_negative",
+    "vector_largest",
     "vector_load",
+    "vector_max",
     "vector_muladd",
     "vector_of",
     "vector_relu",
@@ -286,6 +289,38 @@ def _vector_tanh(typing_context, x):
     return _function(tanh, 1)(typing_context, x)
 
 
+@intrinsic
+def _vector_exp_of_negative(typing_context, x):
+    return _function(exp_of_negative, 1)(typing_context, x)
+
+
+def _max(builder: Any, a: Any, b: Any) -> Any:
+    # b where it is larger or NaN; a NaN in a is not below b, so it stays.
+    larger = builder.or_(builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b))
+    return builder.select(larger, b, a)
+
+
+@intrinsic
+def _vector_max(typing_context, a, b):
+    return _function(_max, 2)(typing_context, a, b)
+
+
+@intrinsic
+def _vector_largest(typing_context, x):
+    def generate(context, builder, sig, arguments):
+        (value,) = arguments
+        # Halves against each other: no intrinsic of LLVM's that keeps NaN is made for all processors.
+        half = value.type.count // 2
+        while half:
+            lanes = [(i + half) % value.type.count for i in range(value.type.count)]
+            mask = ir.Constant(ir.VectorType(_INT32, value.type.count), lanes)
+            value = _max(builder, value, builder.shuffle_vector(value, value, mask))
+            half //= 2
+        return builder.extract_element(value, ir.Constant(_INT32, 0))
+
+    return x.dtype(x), generate
+
+
 def _relu(builder: Any, x: Any) -> Any:
     # NaN is not below 0, so it passes.
     zero = constant(x.type, 0)
@@ -405,7 +440,10 @@ if config.DISABLE_JIT:
         tile_store,
         tile_store_part,
         vector_clip,
+        vector_exp_of_negative,
+        vector_largest,
         vector_load,
+        vector_max,
         vector_muladd,
         vector_of,
         vector_relu,
@@ -443,6 +481,12 @@ else:
     vector_of = _vector_of
     # vector_muladd(a, b, c): a * b + c, fused where the processor can.
     vector_muladd = _vector_muladd
+    # vector_exp_of_negative(x): e**x for numbers that are not above 0.
+    vector_exp_of_negative = _vector_exp_of_negative
+    # vector_max(a, b): the larger ones; NaN where either is.
+    vector_max = _vector_max
+    # vector_largest(x): the largest of its numbers; NaN where one is.
+    vector_largest = _vector_largest
     vector_sigmoid = _vector_sigmoid
     vector_tanh = _vector_tanh
     # vector_relu(x): 0 where x is below 0.

@@ -22,7 +22,10 @@ __all__ = [
     "tile_store",
     "tile_store_part",
     "vector_clip",
+    "vector_exp_of_negative",
+    "vector_largest",
     "vector_load",
+    "vector_max",
     "vector_muladd",
     "vector_of",
     "vector_relu",
@@ -124,6 +127,21 @@ def vector_of(array: np.ndarray, number: Any) -> np.ndarray:
 def vector_muladd(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Return a * b + c."""
     return a * b + c
+
+
+def vector_exp_of_negative(x: np.ndarray) -> np.ndarray:
+    """Return e**x."""
+    return np.exp(x)
+
+
+def vector_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the larger ones; NaN where either is."""
+    return np.maximum(a, b)
+
+
+def vector_largest(x: np.ndarray) -> Any:
+    """Return the largest; NaN where one is."""
+    return x.max()
 
 
 def vector_sigmoid(x: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def gru_forward(
     if options:
         h, arrays, owned = body.gru_variant_forward(*given, options)
     else:
-        arrays = owned = body.gru_forward(*given)
+        arrays = owned = body.gru_forward(*given, train)
         _, h = arrays
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:

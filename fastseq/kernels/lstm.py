@@ -109,7 +109,7 @@ def lstm_forward(
     if options:
         h, c, arrays, owned = body.lstm_variant_forward(*given, options)
     else:
-        arrays = owned = body.lstm_forward(*given)
+        arrays = owned = body.lstm_forward(*given, train)
         _, h, c = arrays
     result = (
         steps.padded(h[n:, :h_units]),

@@ -123,6 +123,7 @@ _KERNELS = (
     Kernel("nearest_mul", "nearest", {"float32": 1e-4, "float64": 1e-12}),
     Kernel("word2vec_train", "word2vec", {"float32": 3e-5, "float64": 1e-11}, changes=(2, 3)),
     Kernel("huffman_tree", "word2vec", {}),
+    Kernel("softmax_cross_entropy", "softmax", {"float32": 2e-5, "float64": 1e-11}),
     *(
         kernel
         for family, n in (("lstm", 6), ("gru", 6), ("rnn", 5))

@@ -93,7 +93,7 @@ def rnn_forward(
     if options:
         h, arrays, owned = body.rnn_variant_forward(*given, options)
     else:
-        (h,) = owned = body.rnn_forward(*given)
+        (h,) = owned = body.rnn_forward(*given, train)
         arrays = (h, nonlinearity)
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:

@@ -5,7 +5,7 @@ from .cells import GRUCell, LSTMCell, RNNCell
 from .diagnostics import gradient_norms
 from .embedding import Embedding
 from .linear import Linear
-from .losses import SoftmaxCrossEntropy
+from .losses import LinearCrossEntropy, SoftmaxCrossEntropy
 from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Embedding",
     "Linear",
     "SoftmaxCrossEntropy",
+    "LinearCrossEntropy",
     "RNN",
     "LSTM",
     "GRU",

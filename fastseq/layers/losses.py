@@ -1,4 +1,4 @@
-"""Losses: the softmax with cross-entropy."""
+"""Losses: the softmax with cross-entropy, alone and as the output layer of a language model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
+from ..kernels import softmax_cross_entropy
 from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
-from ._base import Layer, as_array, as_input
+from ..random import as_key
+from . import _initial
+from ._base import Layer, Param, as_array, as_input
 
-__all__ = ["SoftmaxCrossEntropy"]
+__all__ = ["LinearCrossEntropy", "SoftmaxCrossEntropy"]
 
 # Probabilities below this become 0 in the backward pass: times 1 / (number of rows) they would be denormal in float32,
 # and products with denormals are many times slower on some processors. The gradient changes by less than 1e-30.
@@ -187,3 +190,185 @@ def _as_weights(weights: Any, counted: np.ndarray, shape: tuple[int, ...]) -> np
         parts *= given
     total = parts.sum()
     return parts / total if total > 0 else parts
+
+
+class _Gradients(NamedTuple):
+    dh: np.ndarray     # (rows, H)
+    dw: np.ndarray     # as the weights
+    db: np.ndarray     # (V,)
+    shape: tuple[int, ...]
+
+
+class LinearCrossEntropy(Layer):
+    """The output layer of a language model: ``h @ w + b``, softmax and cross-entropy in one.
+
+    The same numbers as `Linear` and `SoftmaxCrossEntropy` one after the other, in less time and memory: of the logits
+    only some rows are kept, and they turn into their gradients where they lie.
+
+    Parameters
+    ----------
+    input_size : int
+        H.
+    n_words : int
+        V.
+    bias : bool
+        Whether there is a bias.
+    transposed : bool
+        Whether the weights are kept as (V, H), a row for each word: so they are shared with an `Embedding`'s table.
+    ignore_index : int, optional
+        The label of rows that do not count. It may lie outside the vocabulary (-1, -100).
+    label_smoothing : float
+        Share of each target that is spread evenly over all words while training (Szegedy et al., CVPR 2016).
+    weight : array or Param, optional
+        The weights to begin with (copied), or a Param to share.
+    initial, dtype, random_state
+        As of `Linear`.
+
+    Attributes
+    ----------
+    params : dict[str, Param]
+        "weight" (H, V) or (V, H), and "bias" (V,).
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueRangeError
+        An argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastseq.layers import LinearCrossEntropy
+    >>> layer = LinearCrossEntropy(3, 4, initial="xavier", random_state=0)
+    >>> loss, cache = layer.forward(np.zeros((2, 3)), [3, 0])
+    >>> round(loss, 4)
+    1.3863
+    >>> layer.backward(1.0, cache).shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        n_words: int,
+        *,
+        bias: bool = True,
+        transposed: bool = False,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        initial: str = "uniform",
+        weight: Any = None,
+        dtype: Any = "float32",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = check_integer(input_size, "input_size", 1)
+        self.n_words = check_integer(n_words, "n_words", 1, 2**31 - 1)
+        self.transposed = bool(transposed)
+        self.ignore_index = None if ignore_index is None else check_integer(ignore_index, "ignore_index", -(2**31))
+        self.label_smoothing = check_finite_number(label_smoothing, "label_smoothing", 0.0, upper=1.0)
+        self.dtype = _initial.pick_dtype(as_float_dtype(dtype), weight)
+        seed = int(as_key(random_state, "linear"))
+        shape = (self.n_words, self.input_size) if self.transposed else (self.input_size, self.n_words)
+        if weight is None:
+            start = _initial.fan_in(initial, shape, self.input_size, as_key(seed, "linear.weight"), self.dtype)
+            self.params["weight"] = Param(start)
+        else:
+            self.params["weight"] = _initial.as_param(weight, "weight", shape, self.dtype)
+        if bias:
+            start = np.zeros(self.n_words, self.dtype)
+            if initial == "uniform":
+                start = _initial.fan_in(initial, start.shape, self.input_size, as_key(seed, "linear.bias"), self.dtype)
+            self.params["bias"] = Param(start)
+
+    def losses(self, h: Any, labels: Any) -> np.ndarray:
+        """Return the loss of each row, (...,) float64 in nats, without smoothing; 0 where the label is ignored."""
+        rows, flat, weights, shape = self._given(h, labels, None)
+        bias = self.params["bias"].value if "bias" in self.params else None
+        (losses,) = softmax_cross_entropy(
+            rows, self.params["weight"].value, bias, flat, weights, by_word=self.transposed, train=False
+        )
+        result: np.ndarray = losses.reshape(shape)
+        return result
+
+    def _given(self, h: Any, labels: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+        x = as_input(h, "h", self.input_size, self.dtype)
+        shape = x.shape[:-1]
+        flat = as_array(labels, "labels")
+        if flat.shape != shape:
+            raise ShapeError(f"labels has shape {flat.shape}, expected {shape}, one for each row of h")
+        if flat.dtype.kind not in "iu" and flat.size:
+            raise DTypeError(f"labels has dtype {flat.dtype}, expected integers, one for each row of h")
+        flat = flat.reshape(-1)
+        counted = np.ones(flat.shape, bool) if self.ignore_index is None else flat != self.ignore_index
+        parts = _as_weights(weights, counted, shape)
+        return x.reshape(-1, self.input_size), flat, parts.astype(self.dtype), shape
+
+    def forward(
+        self, h: Any, labels: Any, weights: Any = None, train: bool = True
+    ) -> tuple[float, _Gradients | None]:
+        """Return the loss, the mean over the rows.
+
+        Parameters
+        ----------
+        h : (..., H) array
+            Real numbers; they become the layer's dtype. NaN comes out as a loss of NaN.
+        labels : (...,) integers
+            0 to V - 1, or ``ignore_index``.
+        weights : (...,) array, optional
+            What a row counts in the mean, 0 or more; a mask, for example. 1 unless given.
+        train : bool
+            Whether the gradients are made as well, and targets smoothed.
+
+        Returns
+        -------
+        loss : float
+            Nats per row; 0 where no row counts.
+        cache
+            For `backward`; None without ``train``.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueRangeError
+            An argument is not as described.
+        """
+        rows, flat, parts, shape = self._given(h, labels, weights)
+        bias = self.params["bias"].value if "bias" in self.params else None
+        smoothing = self.label_smoothing if train else 0.0
+        losses, *made = softmax_cross_entropy(
+            rows, self.params["weight"].value, bias, flat, parts, by_word=self.transposed, label_smoothing=smoothing,
+            train=train,
+        )  # fmt: skip
+        loss = float(np.sum(losses * parts, where=parts > 0, dtype=np.float64))
+        return loss, _Gradients(made[0], made[1], made[2], (*shape, self.input_size)) if train else None
+
+    def backward(self, dy: Any, cache: _Gradients) -> np.ndarray:
+        """Add the gradients of the weights and return that of the input.
+
+        Parameters
+        ----------
+        dy : float
+            Gradient by the loss; 1.0 where the loss is what is trained.
+        cache
+            From `forward` with ``train``; it is not changed.
+
+        Returns
+        -------
+        dh : (..., H) ndarray
+
+        Raises
+        ------
+        DTypeError, ValueRangeError
+            ``dy`` is no finite number, or the cache is of another layer.
+        """
+        if not isinstance(cache, _Gradients):
+            raise DTypeError(f"cache is {type(cache).__name__}, expected what forward with train=True returned last")
+        scale = check_finite_number(dy, "dy", -np.inf)
+
+        def scaled(gradient: np.ndarray) -> np.ndarray:
+            return gradient if scale == 1.0 else gradient * self.dtype.type(scale)
+
+        # Parameters copy what they are given; the gradient by h may be changed by whoever gets it.
+        self.params["weight"].add_grad(scaled(cache.dw))
+        if "bias" in self.params:
+            self.params["bias"].add_grad(scaled(cache.db))
+        return scaled(cache.dh).reshape(cache.shape).copy()

@@ -180,15 +180,18 @@ class _Recurrent(Layer):
         return None if param is None else param.value
 
     def _drawn(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
-        """Return which of an array are below ``share``: new ones in each pass."""
+        """Return ones for that share of an array and zeros for the rest: new ones in each pass."""
         drawn = random.uniform(as_key(self._key, f"{what}.{self._passes}"), math.prod(shape), dtype=self.dtype)
-        result: np.ndarray = drawn.reshape(shape) < share
+        # In place here and below: of 5 new arrays of 7 MB the first touch took 12 of 60 ms of a training step.
+        result: np.ndarray = np.less(drawn, share, out=drawn).reshape(shape)
         return result
 
     def _left(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
         """Return a mask of dropout: 0 for that share, and the rest so much above 1 that the mean stays 1."""
-        kept: np.ndarray = ~self._drawn(what, shape, share) * self.dtype.type(1.0 / (1.0 - share))
-        return kept
+        mask = self._drawn(what, shape, share)
+        np.subtract(1, mask, out=mask)
+        mask *= 1.0 / (1.0 - share)
+        return mask
 
     def _options(self, name: str, n_steps: int, n: int, train: bool) -> tuple[dict[str, Any], np.ndarray | None]:
         """Return what the kernel is told for this pass, and the mask of the recurrent weights."""
@@ -198,9 +201,7 @@ class _Recurrent(Layer):
         for part, share, size in zip("hc", self.zoneout, self._state_sizes):
             if share:
                 shape = (n_steps, n, size)
-                told[f"keep_{part}"] = (
-                    self._drawn(f"{name}.zoneout.{part}", shape, share).astype(self.dtype) if train else share
-                )
+                told[f"keep_{part}"] = self._drawn(f"{name}.zoneout.{part}", shape, share) if train else share
         if train and self.recurrent_dropout:
             told["mask_h"] = self._left(f"{name}.states", (n, self._state_sizes[0]), self.recurrent_dropout)
         if not (train and self.weight_dropout):
@@ -225,7 +226,7 @@ class _Recurrent(Layer):
         names = ["w_x", "w_h", *self._bias_names, *(part for part, _ in self._extras())]
         gradients = dict(zip(names, rest[self._states :], strict=True))
         if mask is not None:
-            gradients["w_h"] = gradients["w_h"] * mask
+            gradients["w_h"] *= mask
         return dx, tuple(rest[: self._states]), gradients
 
     def _as_state(self, state: Any, n: int, what: str) -> list[np.ndarray | None]:

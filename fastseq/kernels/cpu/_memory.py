@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +29,19 @@ def aligned(n, dtype):
 def aligned_rows(n_rows, width, dtype):
     """Return the same as rows (n_rows, width); all begin there where the width is one of whole vectors."""
     return aligned(n_rows * width, dtype).reshape(n_rows, width)
+
+
+# Arrays below that are the system's: their pages are its own to use again.
+_LEAST_BYTES = 2**17
+
+
+class _Owner:
+    """Stands for memory of a pool as the base of arrays."""
+
+    __slots__ = ("__array_interface__", "__weakref__")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.__array_interface__ = array.__array_interface__
 
 
 class Pool:
@@ -54,6 +70,19 @@ class Pool:
             memory = np.empty(-(-n_bytes // step) * step + BYTES, np.uint8)
         skipped = -memory.ctypes.data % BYTES
         return memory[skipped : skipped + n_bytes].view(dtype)
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return an uninitialised array for whoever called: its memory comes back when nothing refers to it any more.
+
+        Views count: they refer to the array, and the array to what stands for the memory.
+        """
+        n = math.prod(shape)
+        if n * np.dtype(dtype).itemsize < _LEAST_BYTES:
+            return np.empty(shape, dtype)
+        memory = self.take(n, dtype)
+        owner = _Owner(memory.reshape(shape))
+        weakref.finalize(owner, self.give, memory).atexit = False
+        return np.asarray(owner)
 
     def give(self, *arrays):
         """Take memory back that `take` returned; nothing may use it any more."""
@@ -89,4 +118,4 @@ class Pool:
             self._lock.release()
 
 
-pool = Pool(2**28)
+pool = Pool(2**29)

@@ -43,6 +43,7 @@ from ._memory import pool
 
 __all__ = [
     "add_columns",
+    "columns_of",
     "multiply",
     "multiply_in_part",
     "pack",
@@ -58,6 +59,14 @@ __all__ = [
 MOST_ROWS = 6 if BYTES == 64 else 3
 # Rows that are spread at a time.
 _SPREAD = 32
+# The same of rows of a left operand whose products with all panels are made, and how many rows at most: with 256 KB and
+# 192 rows the panels passed by too often (1400 x 1150 x 4600: 330 GFLOP/s instead of 395).
+_ROWS_BYTES = 2**19
+_MOST_KEPT = 384
+# Bytes of a panel that is summed at a time: 64 KB (1400 x 4600 x 1150: 390 GFLOP/s, with 256 KB 385).
+_DEPTH_BYTES = 2**16
+# Rows of weights that are packed at a time.
+_PACKED_ROWS = 4
 # Bytes of an operand that are kept in the second cache while the other one passes by.
 _KEPT_BYTES = 2**18
 
@@ -258,7 +267,7 @@ def _project(
 
 def _rows_kept(n_summed, itemsize):
     """Return how many rows of the left operand stay in the second cache."""
-    return max(24, min(192, _KEPT_BYTES // max(1, n_summed * itemsize) // 24 * 24))
+    return max(24, min(_MOST_KEPT, _ROWS_BYTES // max(1, n_summed * itemsize) // 24 * 24))
 
 
 def project(x, n_rows, packed, bias, n_vectors, out, step, first):
@@ -280,44 +289,63 @@ def _project_back(
     first,     # IN  int64, the first lane of a panel that is summed
     n,         # IN  int64, how many of them are
     n_panels,  # IN  int64, p
-    packed,    # IN  float (q * p * n * 4 * lanes,)
+    packed,    # IN  float (q * p * n * width,)
+    width,     # IN  int64, lanes of its columns
     out,       # OUT float (r * n_out,)
     n_out,     # IN  int64
     block,     # IN  int64, rows that are taken at a time
     depth,     # IN  int64, panels that are summed at a time
+    group,     # IN  int64, columns of the result that are made of them one after the other
     product,   # IN  int64, the function's address
 ):
     lane = row_lanes(packed)
-    width = 4 * lane
     n_columns = -(-n_out // width)
     n_blocks = -(-n_rows // block)
-    for task in prange(n_blocks * n_columns):
+    n_groups = -(-n_columns // group)
+    for task in prange(n_blocks * n_groups):
         before = flush_denormals()
-        row = task // n_columns * block
-        q = task % n_columns
+        row = task // n_groups * block
+        first_q = task % n_groups * group
         rows = min(block, n_rows - row)
         p = 0
         while p < n_panels:
             deep = min(depth, n_panels - p)
-            call_at(product, (
-                rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
-                (q * n_panels + p) * n * width, width, p > 0, out, row * n_out + q * width, n_out, lane,
-                0, n_out - q * width, lane,
-            ))  # fmt: skip
+            # The rows' part of these panels stays in the second cache for all columns; weights pass by once for each
+            # block of rows.
+            for q in range(first_q, min(n_columns, first_q + group)):
+                call_at(product, (
+                    rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
+                    (q * n_panels + p) * n * width, width, p > 0, out, row * n_out + q * width, n_out, lane,
+                    0, n_out - q * width, lane,
+                ))  # fmt: skip
             p += deep
         restore_denormals(before)
 
 
+# What a vector of columns costs in tiles of so many: with few the sums wait for one another.
+_COSTS = {4: 1.0, 2: 1.1, 1: 1.4}
+
+
+def columns_of(n_out, lane):
+    """Return how many vectors wide the columns of a result of ``n_out`` numbers a row are best made."""
+    return min(_COSTS, key=lambda v: -(-n_out // (v * lane)) * v * _COSTS[v])
+
+
 def project_back(gates, n_rows, step, first, n, packed, out):
-    """Write gates @ weights.T into ``out`` (r, n_out). ``packed`` is from `pack_transposed`."""
+    """Write gates @ weights.T into ``out`` (r, n_out). ``packed`` is from `pack_transposed` with `columns_of` n_out."""
     lane = lanes(out.dtype)
     n_out = out.shape[1]
-    n_columns = -(-n_out // (4 * lane))
-    n_panels = len(packed) // max(1, n_columns * n * 4 * lane)
-    depth = max(1, _KEPT_BYTES // (n * 4 * lane * out.itemsize))
+    n_vectors = columns_of(n_out, lane)
+    width = n_vectors * lane
+    n_columns = -(-n_out // width)
+    n_panels = len(packed) // max(1, n_columns * n * width)
+    depth = max(1, _DEPTH_BYTES // (n * width * out.itemsize))
     block = _rows_kept(min(depth, max(1, n_panels)) * n, out.itemsize)
-    _project_back(gates, n_rows, step, first, n, n_panels, packed, out.reshape(-1), n_out, block, depth,
-                  part_at(4, out.dtype))  # fmt: skip
+    # As many tasks as threads at least.
+    n_groups = -(-get_num_threads() // max(1, -(-n_rows // block)))
+    group = max(1, -(-n_columns // n_groups))
+    _project_back(gates, n_rows, step, first, n, n_panels, packed, width, out.reshape(-1), n_out, block, depth, group,
+                  part_at(n_vectors, out.dtype))  # fmt: skip
 
 
 @parallel_jit
@@ -431,17 +459,19 @@ def _pack(
     v = order.shape[0]
     units = lane * v if side else lane
     n_panels = -(-h // units)
-    for p in prange(n_panels):
-        for k in range(n):
-            for i in range(v):
-                to = ((p * n + k) * v + i) * lane
-                unit = p * units + (i * lane if side else 0)
-                at = (k * gates + order[i]) * h + unit
-                if unit + lane <= h:
-                    vector_store(vector_load(weights, at), out, to)
-                else:
-                    for u in range(lane):
-                        out[to + u] = weights[at + u] if unit + u < h else 0
+    # Some rows at a time, read from end to end: panel by panel each row would be met once in every ten kilobytes.
+    for block in prange(-(-n // _PACKED_ROWS)):
+        for p in range(n_panels):
+            for k in range(block * _PACKED_ROWS, min(n, (block + 1) * _PACKED_ROWS)):
+                for i in range(v):
+                    to = ((p * n + k) * v + i) * lane
+                    unit = p * units + (i * lane if side else 0)
+                    at = (k * gates + order[i]) * h + unit
+                    if unit + lane <= h:
+                        vector_store(vector_load(weights, at), out, to)
+                    else:
+                        for u in range(lane):
+                            out[to + u] = weights[at + u] if unit + u < h else 0
 
 
 def pack(weights, n_gates, order, side_by_side=False):
@@ -464,14 +494,14 @@ def _pack_transposed(
     gates,    # IN  int64
     h,        # IN  int64
     order,    # IN  int64 (v,)
-    out,      # OUT float (q * p * v * lanes * 4 * lanes,)
+    out,      # OUT float (q * p * v * lanes * width,)
+    width,    # IN  int64, lanes of a column of the result
     side,     # IN  bool
 ):
     lane = row_lanes(out)
     v = order.shape[0]
     units = lane * v if side else lane
     n_panels = -(-h // units)
-    width = 4 * lane
     n_columns = -(-n // width)
     for task in prange(n_columns * n_panels):
         q = task // n_panels
@@ -490,16 +520,17 @@ def _pack_transposed(
                         out[to + u * width + c] = weights[k * gates * h + at + u] if unit + u < h and k < n else 0
 
 
-def pack_transposed(weights, n_gates, order, side_by_side=False):
-    """Return the transpose of weights (n, gates * h) in panels of four vectors of its n columns.
+def pack_transposed(weights, n_gates, order, side_by_side=False, n_vectors=4):
+    """Return the transpose of weights (n, gates * h) in panels of ``n_vectors`` vectors of its n columns.
 
     What is summed is in the order of the panels of `pack`.
     """
     n, h = weights.shape[0], weights.shape[1] // n_gates
     lane, v = lanes(weights.dtype), len(order)
+    width = n_vectors * lane
     n_panels = -(-h // (lane * (v if side_by_side else 1)))
-    out = pool.take(-(-n // (4 * lane)) * n_panels * v * lane * 4 * lane, weights.dtype)
-    _pack_transposed(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, side_by_side)
+    out = pool.take(-(-n // width) * n_panels * v * lane * width, weights.dtype)
+    _pack_transposed(weights.reshape(-1), n, n_gates, h, np.asarray(order, np.int64), out, width, side_by_side)
     return out
 
 

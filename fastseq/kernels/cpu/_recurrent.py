@@ -36,6 +36,7 @@ from .._vector import lanes, row_lanes
 from ._memory import aligned_rows, pool
 from ._panels import (
     add_columns,
+    columns_of,
     pack,
     pack_transposed,
     product_at,
@@ -165,7 +166,14 @@ def _step_forward(
     end,     # IN  int64, the one after the last
     n,       # IN  int64, sequences of the batch
     starts,  # IN  int64 (t + 1,)
-    gates,   # INOUT float (p * r * step,)
+    gates,   # IN  float (p * r * step,) the inputs' part of all sums; with x nothing
+    x,       # IN  float (r * n_in,), or nothing
+    n_in,    # IN  int64
+    packed_x,  # IN  float
+    bias_x,  # IN  float (p * v * lanes,)
+    sums,    # OUT float, the gates after their functions: (p * r * step,), or a place for the rows of one panel
+    sums_rows,  # IN  int64, from one panel to the next
+    sums_row,  # IN  int64, where the rows of this step begin
     h,       # INOUT float ((n + r) * width,)
     c,       # INOUT float
     packed,  # IN  float
@@ -180,25 +188,43 @@ def _step_forward(
     before = (n + starts[t - 1] if t > 0 else 0) + first
     now = n + starts[t] + first
     panel_units = step if kind >= TANH else lane
+    # GRU: the inputs have vectors 0 to 2 of a panel, and the states 1 to 3.
+    skipped = lane if kind == GRU else 0
+    wide = step - skipped
     while p < end:
         at = (p * total + starts[t] + first) * step
+        out = (p * sums_rows + sums_row) * step
         unit = p * panel_units
         if kind == GRU:
             part = vector_load(bias, p * lane)
             for r in range(n_rows):
-                vector_store(part, gates, at + r * step + 3 * lane)
-            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * 3 * lane, 3 * lane,
-                              gates, at + lane, step, gates, at + lane, step))  # fmt: skip
-            _gru_cells(n_rows, lane, gates, at, step, h, before * width + unit, now * width + unit, width)
+                if n_in > 0:
+                    vector_store(part, sums, out + r * step + 3 * lane)
+                else:
+                    vector_store(part, gates, at + r * step + 3 * lane)
+                    if sums_rows == 0:
+                        vector_store(vector_load(gates, at + r * step), sums, out + r * step)
+        if n_in > 0:
+            call_at(product, (n_rows, x, (starts[t] + first) * n_in, n_in, 1, 0, 1, n_in, packed_x, p * n_in * wide,
+                              wide, bias_x, p * wide, 0, sums, out, step))  # fmt: skip
+            left = units - unit
+            if left < panel_units:
+                # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back.
+                for r in range(n_rows):
+                    for v in range(0, wide, panel_units):
+                        for u in range(left, panel_units):
+                            sums[out + r * step + v + u] = 0
+            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * wide, wide, sums,
+                              out + skipped, step, sums, out + skipped, step))  # fmt: skip
         else:
-            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * step, step, gates,
-                              at, step, gates, at, step))  # fmt: skip
-            if kind == LSTM:
-                _lstm_cells(
-                    n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, h, width
-                )  # fmt: skip
-            else:
-                _rnn_cells(n_rows, lane, kind, gates, at, step, h, now * width + unit, width)
+            call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * wide, wide, gates,
+                              at + skipped, step, sums, out + skipped, step))  # fmt: skip
+        if kind == GRU:
+            _gru_cells(n_rows, lane, sums, out, step, h, before * width + unit, now * width + unit, width)
+        elif kind == LSTM:
+            _lstm_cells(n_rows, lane, sums, out, step, c, before * width + unit, now * width + unit, h, width)
+        else:
+            _rnn_cells(n_rows, lane, kind, sums, out, step, h, now * width + unit, width)
         p += 1
 
 
@@ -211,6 +237,11 @@ def _forward(
     n_panels,  # IN  int64
     starts,    # IN  int64 (t + 1,)
     gates,     # INOUT float
+    x,         # IN  float
+    n_in,      # IN  int64, 0 where the inputs' part is in the gates already
+    packed_x,  # IN  float
+    bias_x,    # IN  float
+    scratch,   # INOUT float (w * n * step,), or nothing where the gates are to be kept
     h,         # INOUT float
     c,         # INOUT float
     packed,    # IN  float
@@ -221,6 +252,9 @@ def _forward(
 ):
     n_steps = starts.shape[0] - 1
     n_workers = bounds.shape[0] - 1
+    kept = scratch.shape[0] == 0
+    sums = gates if kept else scratch
+    sums_rows = starts[n_steps] if kept else 0
     if by_rows:
         for worker in prange(n_workers):
             mode = flush_denormals()
@@ -228,17 +262,18 @@ def _forward(
             for t in range(n_steps):
                 rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
                 if rows > 0:
-                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, h, c, packed, bias, units, width,
-                                  product)  # fmt: skip
+                    row = first + (starts[t] if kept else 0)
+                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, x, n_in, packed_x, bias_x, sums,
+                                  sums_rows, row, h, c, packed, bias, units, width, product)  # fmt: skip
             restore_denormals(mode)
     else:
         for t in range(n_steps):
             for worker in prange(n_workers):
                 mode = flush_denormals()
-                _step_forward(
-                    kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, starts, gates, h, c,
-                    packed, bias, units, width, product,
-                )  # fmt: skip
+                row = starts[t] if kept else np.int64(worker) * n
+                _step_forward(kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, starts,
+                              gates, x, n_in, packed_x, bias_x, sums, sums_rows, row, h, c, packed, bias, units, width,
+                              product)  # fmt: skip
                 restore_denormals(mode)
 
 
@@ -527,8 +562,8 @@ def padded_rows(rows, width):
     return out
 
 
-def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
-    """Run all steps; return (gates, h, c) as `backward` takes them.
+def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
+    """Run all steps; return (gates, h, c) as `backward` takes them; without ``train`` there are no gates.
 
     ``x`` is (r, d), ``h0`` and ``c0`` (n, h), ``bias`` (gates * h,), ``bias_h`` (h,) what the candidate's part of h has
     of its own with GRU; the states come back with n rows in front and padded to whole panels.
@@ -536,36 +571,45 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h):
     n_gates, order_x, order_h, _ = _gates_of(kind)
     side = kind >= TANH
     n, units = h0.shape
-    n_rows = len(x)
+    n_rows, n_in = x.shape
     dtype = x.dtype
     lane = lanes(dtype)
     panel_units = 4 * lane if side else lane
     n_panels = -(-units // panel_units)
     width = n_panels * panel_units
     step = 4 * lane
-    gates = pool.take(n_panels * n_rows * step, dtype)
     h = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
     h[:n, :units], h[:n, units:] = h0, 0
     c = h[:0]
     if kind == LSTM:
         c = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
         c[:n, :units], c[:n, units:] = c0, 0
+    packed = pack(w_h, n_gates, order_h, side)
+    packed_x = pack(w_x, n_gates, order_x, side)
+    # Inputs whose weights stay in the cache go into the sums step by step: their part is not written and read again.
+    at_once = n_in == 0 or packed_x.nbytes > min(_CACHED_BYTES, max(2**17, _CACHED_BYTES - packed.nbytes))
+    none = np.empty(0, dtype)
+    gates = pool.take(n_panels * n_rows * step, dtype) if train or at_once else none
     if n_rows == 0:
+        pool.give(packed, packed_x)
         return gates, h, c
     packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
-    packed_x = pack(w_x, n_gates, order_x, side)
-    project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
-    # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
-    left = units - (n_panels - 1) * panel_units
-    gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
-    packed = pack(w_h, n_gates, order_h, side)
+    if at_once:
+        project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
+        # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
+        left = units - (n_panels - 1) * panel_units
+        gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
     own = padded_rows(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)
+    scratch = none if train else pool.take((1 if by_rows else len(bounds) - 1) * n * step, dtype)
     _forward(
-        kind, bounds, by_rows, n, n_panels, starts, gates, h.reshape(-1), c.reshape(-1), packed, own, units, width,
-        product_at(len(order_h), dtype),
-    )
+        kind, bounds, by_rows, n, n_panels, starts, gates, x.reshape(-1), 0 if at_once else n_in, packed_x, packed_bias,
+        scratch, h.reshape(-1), c.reshape(-1), packed, own, units, width, product_at(len(order_h), dtype),
+    )  # fmt: skip
     pool.give(packed_bias, packed_x, packed)
+    if not train:
+        pool.give(*(array for array in (gates, scratch) if array.size))
+        gates = none
     return gates, h, c
 
 
@@ -586,8 +630,8 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     width = h.shape[1]
     n_panels = width // (step if side else lane)
     n_columns = -(-width // step)
-    dw_x = np.empty((n_in, n_gates * units), dtype)
-    dw_h = np.empty((units, n_gates * units), dtype)
+    dw_x = pool.array((n_in, n_gates * units), dtype)
+    dw_h = pool.array((units, n_gates * units), dtype)
     if n_rows == 0:
         dw_x[:], dw_h[:] = 0, 0
         zeros = np.zeros(n_gates * units, dtype)
@@ -604,10 +648,10 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), n_columns * step, packed,
         product_at(4, dtype),
     )  # fmt: skip
-    dx = np.empty((n_rows, n_in) if with_dx else (0, n_in), dtype)
+    dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
     n_vectors = len(order_x)
     if with_dx and n_in:
-        packed_x = pack_transposed(w_x, n_gates, order_x, side)
+        packed_x = pack_transposed(w_x, n_gates, order_x, side, columns_of(n_in, lane))
         project_back(dgates, n_rows, step, 0, n_vectors * lane, packed_x, dx)
         pool.give(packed_x)
     left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)

@@ -51,7 +51,7 @@ __all__ = [
     "cells",
     "cells_back",
     "normalize_back",
-    "normalize_row",
+    "normalize_rows",
     "put_states",
     "resets_back",
     "row_cells",
@@ -65,6 +65,8 @@ LSTM, GRU, TANH, RELU, BEFORE = range(5)
 PEEPHOLE, NORM, KEEP_H, KEEP_C, MASK, CLIP, PROJECTION = (1 << i for i in range(7))
 # Added to variances before their root, as in PyTorch.
 EPSILON = 1e-5
+# Vectors of a row's own in the scratch: a mean and a scale, or a mean and a slope, of the sums and of the cell states.
+_SCRATCH = 4
 
 
 class Run(NamedTuple):
@@ -102,6 +104,7 @@ class Run(NamedTuple):
     mask: np.ndarray        # (n * h_width,)
     real: np.ndarray        # (4 lanes,) 1 for each unit of the last panel, 0 behind them
     zeros: np.ndarray       # (4 lanes,)
+    scratch: np.ndarray     # (r * 4 * lanes,) NORM
 
 
 class Back(NamedTuple):
@@ -133,8 +136,8 @@ class Back(NamedTuple):
  DO_SEQUENCES_BACK, DO_PART_BACK) = range(14, 22)  # fmt: skip
 (AT_STARTS, AT_CLIP, AT_GATES, AT_H_PART, AT_H, AT_H_IN, AT_C, AT_INNER, AT_SIDE, AT_NORM_C, AT_SCALES, AT_PACKED,
  AT_PACKED_2, AT_BIAS_N, AT_GAIN_H, AT_GAIN_C, AT_BIAS_C, AT_PEEPHOLE, AT_KEEP_H, AT_KEEP_C, AT_MASK, AT_REAL, AT_ZEROS,
- AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES, AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK,
- AT_PACKED_BACK_2) = range(22, 90, 2)  # fmt: skip
+ AT_SCRATCH, AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES, AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK,
+ AT_PACKED_BACK_2) = range(22, 92, 2)  # fmt: skip
 
 
 def table_of(run, back=None, functions=()):
@@ -166,67 +169,92 @@ def _own_lanes(like, table, p, v, value):
 
 
 @jit(lean=True)
-def normalize_row(like, table, buffer, row, first, end):
-    """Bring the numbers of a row of panels, vectors from lane ``first`` to ``end``, to mean 0 and variance 1.
+def normalize_rows(like, table, buffer, row, n_rows, first, end, scales, scale_step):
+    """Bring rows of panels, each its vectors from lane ``first`` to ``end``, to mean 0 and variance 1.
 
-    Returns what their distances from the mean were multiplied by.
+    What their distances from the mean were multiplied by goes to ``scales[row * scale_step]`` and so on. Panel after
+    panel for all rows: row after row each meets a page of memory for 256 bytes (1.9 instead of 1.1 times a plain LSTM).
     """
     starts = array_at(table, AT_STARTS, table)
-    n_panels = table[AT_N_PANELS]
-    step = table[AT_STEP]
-    kind = table[AT_KIND]
-    units = table[AT_UNITS]
+    scratch = array_at(table, AT_SCRATCH, like)
+    n_panels, step = table[AT_N_PANELS], table[AT_STEP]
     lane = row_lanes(buffer)
     total = starts[starts.shape[0] - 1]
-    sums = vector_of(buffer, 0.0)
+    per_unit = (end - first) // lane if table[AT_KIND] < TANH or table[AT_KIND] == BEFORE else 1
+    count = table[AT_UNITS] * per_unit
+    zero = vector_of(buffer, 0.0)
+    for r in range(n_rows):
+        vector_store(zero, scratch, (row + r) * _SCRATCH * lane)
+        vector_store(zero, scratch, ((row + r) * _SCRATCH + 1) * lane)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            sums = sums + vector_load(buffer, (p * total + row) * step + v)
-    per_unit = (end - first) // lane if kind < TANH else 1
-    count = units * per_unit
-    mean = vector_of(buffer, vector_total(sums) / count)
-    squares = vector_of(buffer, 0.0)
+        for r in range(n_rows):
+            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
+            sums = vector_load(scratch, own)
+            for v in range(first, end, lane):
+                sums = sums + vector_load(buffer, at + v)
+            vector_store(sums, scratch, own)
+    for r in range(n_rows):
+        own = (row + r) * _SCRATCH * lane
+        vector_store(vector_of(buffer, vector_total(vector_load(scratch, own)) / count), scratch, own)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            apart = _own_lanes(like, table, p, v, vector_load(buffer, (p * total + row) * step + v) - mean)
-            squares = vector_muladd(apart, apart, squares)
-    scale = 1.0 / np.sqrt(vector_total(squares) / count + EPSILON)
-    by = vector_of(buffer, scale)
+        for r in range(n_rows):
+            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
+            mean, squares = vector_load(scratch, own), vector_load(scratch, own + lane)
+            for v in range(first, end, lane):
+                apart = _own_lanes(like, table, p, v, vector_load(buffer, at + v) - mean)
+                squares = vector_muladd(apart, apart, squares)
+            vector_store(squares, scratch, own + lane)
+    for r in range(n_rows):
+        own = ((row + r) * _SCRATCH + 1) * lane
+        scale = 1.0 / np.sqrt(vector_total(vector_load(scratch, own)) / count + EPSILON)
+        scales[(row + r) * scale_step] = scale
+        vector_store(vector_of(buffer, scale), scratch, own)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            at = (p * total + row) * step + v
-            vector_store(_own_lanes(like, table, p, v, (vector_load(buffer, at) - mean) * by), buffer, at)
-    return scale
+        for r in range(n_rows):
+            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
+            mean, by = vector_load(scratch, own), vector_load(scratch, own + lane)
+            for v in range(first, end, lane):
+                apart = vector_load(buffer, at + v) - mean
+                vector_store(_own_lanes(like, table, p, v, apart * by), buffer, at + v)
 
 
 @jit(lean=True)
-def normalize_back(like, table, d, y, gain, scale, out, row, first, end):
+def normalize_back(like, table, d, y, gain, scales, scale_step, out, row, n_rows, first, end):
     """Write the gradient by what was normalised to ``y``, whose products with ``gain`` have the gradient ``d``."""
     starts = array_at(table, AT_STARTS, table)
-    n_panels = table[AT_N_PANELS]
-    step = table[AT_STEP]
-    kind = table[AT_KIND]
-    units = table[AT_UNITS]
+    scratch = array_at(table, AT_SCRATCH, like)
+    n_panels, step = table[AT_N_PANELS], table[AT_STEP]
     lane = row_lanes(d)
     total = starts[starts.shape[0] - 1]
-    sums = vector_of(d, 0.0)
-    products = vector_of(d, 0.0)
+    per_unit = (end - first) // lane if table[AT_KIND] < TANH or table[AT_KIND] == BEFORE else 1
+    count = table[AT_UNITS] * per_unit
+    zero = vector_of(d, 0.0)
+    for r in range(n_rows):
+        vector_store(zero, scratch, (row + r) * _SCRATCH * lane)
+        vector_store(zero, scratch, ((row + r) * _SCRATCH + 1) * lane)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            at = (p * total + row) * step + v
-            value = vector_load(d, at) * vector_load(gain, p * step + v)
-            sums = sums + value
-            products = vector_muladd(value, vector_load(y, at), products)
-    per_unit = (end - first) // lane if kind < TANH else 1
-    count = units * per_unit
-    mean = vector_of(d, vector_total(sums) / count)
-    slope = vector_of(d, vector_total(products) / count)
-    by = vector_of(d, scale)
+        for r in range(n_rows):
+            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
+            sums, products = vector_load(scratch, own), vector_load(scratch, own + lane)
+            for v in range(first, end, lane):
+                value = vector_load(d, at + v) * vector_load(gain, p * step + v)
+                sums = sums + value
+                products = vector_muladd(value, vector_load(y, at + v), products)
+            vector_store(sums, scratch, own)
+            vector_store(products, scratch, own + lane)
+    for r in range(n_rows):
+        own = (row + r) * _SCRATCH * lane
+        for at in range(own, own + 2 * lane, lane):
+            vector_store(vector_of(d, vector_total(vector_load(scratch, at)) / count), scratch, at)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            at = (p * total + row) * step + v
-            value = vector_load(d, at) * vector_load(gain, p * step + v)
-            vector_store(_own_lanes(like, table, p, v, by * (value - mean - vector_load(y, at) * slope)), out, at)
+        for r in range(n_rows):
+            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
+            mean, slope = vector_load(scratch, own), vector_load(scratch, own + lane)
+            by = vector_of(d, scales[(row + r) * scale_step])
+            for v in range(first, end, lane):
+                value = vector_load(d, at + v) * vector_load(gain, p * step + v)
+                value = by * (value - mean - vector_load(y, at + v) * slope)
+                vector_store(_own_lanes(like, table, p, v, value), out, at + v)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -343,28 +371,27 @@ def _lstm_end(like, table, before, now, sequence, row, n_rows, p):
 
 
 @jit(lean=True)
-def _normalize_c(like, table, now, row):
-    """Write the normalised cell states of a row."""
-    c = array_at(table, AT_C, like)
-    n_panels = table[AT_N_PANELS]
-    width = table[AT_WIDTH]
-    units = table[AT_UNITS]
-    norm_c = array_at(table, AT_NORM_C, like)
+def _normalize_c(like, table, now, row, n_rows):
+    """Write the normalised cell states of some rows."""
+    c, norm_c = array_at(table, AT_C, like), array_at(table, AT_NORM_C, like)
+    scales = array_at(table, AT_SCALES, like)
+    n_panels, width, units = table[AT_N_PANELS], table[AT_WIDTH], table[AT_UNITS]
     lane = row_lanes(c)
-    sums = vector_of(c, 0.0)
-    for p in range(n_panels):
-        sums = sums + vector_load(c, now * width + p * lane)
-    mean = vector_of(c, vector_total(sums) / units)
-    squares = vector_of(c, 0.0)
-    for p in range(n_panels):
-        apart = _own_lanes(like, table, p, 0, vector_load(c, now * width + p * lane) - mean)
-        squares = vector_muladd(apart, apart, squares)
-    scale = 1.0 / np.sqrt(vector_total(squares) / units + EPSILON)
-    by = vector_of(c, scale)
-    for p in range(n_panels):
-        apart = _own_lanes(like, table, p, 0, vector_load(c, now * width + p * lane) - mean)
-        vector_store(apart * by, norm_c, row * width + p * lane)
-    return scale
+    for r in range(n_rows):
+        sums = vector_of(c, 0.0)
+        for p in range(n_panels):
+            sums = sums + vector_load(c, (now + r) * width + p * lane)
+        mean = vector_of(c, vector_total(sums) / units)
+        squares = vector_of(c, 0.0)
+        for p in range(n_panels):
+            apart = _own_lanes(like, table, p, 0, vector_load(c, (now + r) * width + p * lane) - mean)
+            squares = vector_muladd(apart, apart, squares)
+        scale = 1.0 / np.sqrt(vector_total(squares) / units + EPSILON)
+        by = vector_of(c, scale)
+        for p in range(n_panels):
+            apart = _own_lanes(like, table, p, 0, vector_load(c, (now + r) * width + p * lane) - mean)
+            vector_store(apart * by, norm_c, (row + r) * width + p * lane)
+        scales[2 * (row + r) + 1] = scale
 
 
 @jit(lean=True)
@@ -486,25 +513,22 @@ def cells(like, table, before, now, sequence, row, n_rows, p):
 
 
 @jit(lean=True)
-def row_cells(like, table, before, now, sequence, row):
-    """Run all cells of a row with layer normalisation: its sums must be complete."""
-    gates = array_at(table, AT_GATES, like)
-    scales = array_at(table, AT_SCALES, like)
-    h_part = array_at(table, AT_H_PART, like)
-    kind = table[AT_KIND]
-    step = table[AT_STEP]
-    n_panels = table[AT_N_PANELS]
-    lane = row_lanes(gates)
-    scales[2 * row] = normalize_row(like, table, h_part, row, lane if kind == GRU else 0, step)
-    if kind == LSTM:
-        for p in range(n_panels):
-            _lstm_begin(like, table, before, now, row, 1, p)
-        scales[2 * row + 1] = _normalize_c(like, table, now, row)
-        for p in range(n_panels):
-            _lstm_end(like, table, before, now, sequence, row, 1, p)
+def row_cells(like, table, before, now, sequence, row, n_rows):
+    """Run all cells of some rows with layer normalisation: their sums must be complete."""
+    h_part, scales = array_at(table, AT_H_PART, like), array_at(table, AT_SCALES, like)
+    lane = row_lanes(like)
+    normalize_rows(
+        like, table, h_part, row, n_rows, lane if table[AT_KIND] == GRU else 0, table[AT_STEP], scales, 2
+    )  # fmt: skip
+    if table[AT_KIND] == LSTM:
+        for p in range(table[AT_N_PANELS]):
+            _lstm_begin(like, table, before, now, row, n_rows, p)
+        _normalize_c(like, table, now, row, n_rows)
+        for p in range(table[AT_N_PANELS]):
+            _lstm_end(like, table, before, now, sequence, row, n_rows, p)
     else:
-        for p in range(n_panels):
-            call_at(table[DO_CELLS], (like, table, before, now, sequence, row, 1, p))
+        for p in range(table[AT_N_PANELS]):
+            call_at(table[DO_CELLS], (like, table, before, now, sequence, row, n_rows, p))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -552,8 +576,9 @@ def states_back(like, table, sequence, row, n_rows, going, q):
 
 
 @jit(lean=True)
-def _lstm_back(like, table, before, now, sequence, row, n_rows, p, mean, slope):
-    """``mean`` and ``slope`` are of the row's gradients by the normalised cell states."""
+def _lstm_back(like, table, before, now, sequence, row, n_rows, p):
+    """With layer normalisation means and slopes of the gradients by the cell states are in the scratch."""
+    scratch = array_at(table, AT_SCRATCH, like)
     gates = array_at(table, AT_GATES, like)
     starts = array_at(table, AT_STARTS, table)
     c = array_at(table, AT_C, like)
@@ -596,7 +621,9 @@ def _lstm_back(like, table, before, now, sequence, row, n_rows, p, mean, slope):
             at = (row + r) * width + unit
             normal, gain = vector_load(norm_c, at), vector_load(gain_c, unit)
             size = vector_tanh(vector_muladd(gain, normal, vector_load(bias_c, unit)))
-            value = vector_load(dnorm, at) * gain - vector_of(c, mean) - normal * vector_of(c, slope)
+            own = ((row + r) * _SCRATCH + 2) * lane
+            mean, slope = vector_load(scratch, own), vector_load(scratch, own + lane)
+            value = vector_load(dnorm, at) * gain - mean - normal * slope
             to_new = to_new + vector_of(c, scales[2 * (row + r) + 1]) * _own_lanes(like, table, p, 0, value)
         else:
             size = vector_tanh(new)
@@ -744,7 +771,7 @@ def cells_back(like, table, before, now, sequence, row, n_rows, p):
     """Write the gradients by the gates of a panel for some rows, whose ``to_h`` is complete."""
     kind = table[AT_KIND]
     if kind == LSTM:
-        _lstm_back(like, table, before, now, sequence, row, n_rows, p, 0.0, 0.0)
+        _lstm_back(like, table, before, now, sequence, row, n_rows, p)
     elif kind == GRU:
         _gru_back(like, table, before, sequence, row, n_rows, p)
     elif kind == BEFORE:
@@ -754,46 +781,49 @@ def cells_back(like, table, before, now, sequence, row, n_rows, p):
 
 
 @jit(lean=True)
-def row_cells_back(like, table, before, now, sequence, row):
-    """Write the gradients by all gates of a row with layer normalisation, and by the states' part of their sums."""
-    gates = array_at(table, AT_GATES, like)
-    starts = array_at(table, AT_STARTS, table)
+def row_cells_back(like, table, before, now, sequence, row, n_rows):
+    """Write the gradients by all gates of some rows with layer normalisation, and by the states' part of their sums."""
+    lane = row_lanes(like)
     dgates, dpart = array_at(table, AT_DGATES, like), array_at(table, AT_DPART, like)
-    kind = table[AT_KIND]
-    c = array_at(table, AT_C, like)
-    n_panels = table[AT_N_PANELS]
-    width = table[AT_WIDTH]
-    norm_c = array_at(table, AT_NORM_C, like)
-    gain_c = array_at(table, AT_GAIN_C, like)
-    bias_c = array_at(table, AT_BIAS_C, like)
-    step = table[AT_STEP]
-    d_out = array_at(table, AT_D_OUT, like)
-    c_row = table[AT_C_ROW]
-    dnorm = array_at(table, AT_DNORM, like)
-    units = table[AT_UNITS]
-    h_part = array_at(table, AT_H_PART, like)
-    gain_h = array_at(table, AT_GAIN_H, like)
+    h_part, gain_h = array_at(table, AT_H_PART, like), array_at(table, AT_GAIN_H, like)
     scales = array_at(table, AT_SCALES, like)
-    dpart = array_at(table, AT_DPART, like)
+    if table[AT_KIND] == LSTM:
+        _norm_c_back(like, table, sequence, row, n_rows)
+    for p in range(table[AT_N_PANELS]):
+        call_at(table[DO_CELLS_BACK], (like, table, before, now, sequence, row, n_rows, p))
+    first = lane if table[AT_KIND] == GRU else 0
+    normalize_back(like, table, dgates, h_part, gain_h, scales, 2, dpart, row, n_rows, first, table[AT_STEP])
+
+
+@jit(lean=True)
+def _norm_c_back(like, table, sequence, row, n_rows):
+    """Write the gradients by the normalised cell states, and means and slopes of them to the scratch."""
+    starts = array_at(table, AT_STARTS, table)
+    scratch, gates = array_at(table, AT_SCRATCH, like), array_at(table, AT_GATES, like)
+    norm_c, dnorm, d_out = array_at(table, AT_NORM_C, like), array_at(table, AT_DNORM, like), array_at(
+        table, AT_D_OUT, like
+    )  # fmt: skip
+    gain_c, bias_c = array_at(table, AT_GAIN_C, like), array_at(table, AT_BIAS_C, like)
+    step, width, units, c_row = table[AT_STEP], table[AT_WIDTH], table[AT_UNITS], table[AT_C_ROW]
     lane = row_lanes(gates)
     total = starts[starts.shape[0] - 1]
-    if kind == LSTM:
-        one = vector_of(c, 1.0)
-        sums = vector_of(c, 0.0)
-        products = vector_of(c, 0.0)
-        for p in range(n_panels):
-            at = row * width + p * lane
-            normal, gain = vector_load(norm_c, at), vector_load(gain_c, p * lane)
-            size = vector_tanh(vector_muladd(gain, normal, vector_load(bias_c, p * lane)))
-            o = vector_load(gates, (p * total + row) * step + 3 * lane)
-            value = vector_load(d_out, sequence * c_row + p * lane) * o * (one - size * size)
+    one, zero = vector_of(gates, 1.0), vector_of(gates, 0.0)
+    for r in range(n_rows):
+        own = ((row + r) * _SCRATCH + 2) * lane
+        vector_store(zero, scratch, own)
+        vector_store(zero, scratch, own + lane)
+    for p in range(table[AT_N_PANELS]):
+        gain, bias = vector_load(gain_c, p * lane), vector_load(bias_c, p * lane)
+        for r in range(n_rows):
+            at, own = (row + r) * width + p * lane, ((row + r) * _SCRATCH + 2) * lane
+            normal = vector_load(norm_c, at)
+            size = vector_tanh(vector_muladd(gain, normal, bias))
+            o = vector_load(gates, (p * total + row + r) * step + 3 * lane)
+            value = vector_load(d_out, (sequence + r) * c_row + p * lane) * o * (one - size * size)
             vector_store(value, dnorm, at)
-            sums = vector_muladd(value, gain, sums)
-            products = vector_muladd(value * gain, normal, products)
-        mean, slope = vector_total(sums) / units, vector_total(products) / units
-        for p in range(n_panels):
-            _lstm_back(like, table, before, now, sequence, row, 1, p, mean, slope)
-    else:
-        for p in range(n_panels):
-            call_at(table[DO_CELLS_BACK], (like, table, before, now, sequence, row, 1, p))
-    normalize_back(like, table, dgates, h_part, gain_h, scales[2 * row], dpart, row, lane if kind == GRU else 0, step)
+            vector_store(vector_muladd(value, gain, vector_load(scratch, own)), scratch, own)
+            vector_store(vector_muladd(value * gain, normal, vector_load(scratch, own + lane)), scratch, own + lane)
+    for r in range(n_rows):
+        own = ((row + r) * _SCRATCH + 2) * lane
+        for at in range(own, own + 2 * lane, lane):
+            vector_store(vector_of(gates, vector_total(vector_load(scratch, at)) / units), scratch, at)

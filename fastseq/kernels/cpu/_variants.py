@@ -31,6 +31,7 @@ from .._vector import lanes, row_lanes
 from ._memory import pool
 from ._panels import (
     add_columns,
+    columns_of,
     pack,
     pack_transposed,
     product_at,
@@ -107,7 +108,7 @@ from ._variant_cells import (
     cells,
     cells_back,
     normalize_back,
-    normalize_row,
+    normalize_rows,
     put_states,
     resets_back,
     row_cells,
@@ -117,6 +118,9 @@ from ._variant_cells import (
 )
 
 __all__ = ["backward", "forward"]
+
+# Rows that are normalised together: their gates stay in the second cache.
+_ROWS = 16
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,9 +199,11 @@ def _rows_forward(like, table, t, first, end):
     n_sequences = table[AT_N_SEQUENCES]
     starts = array_at(table, AT_STARTS, table)
     before = n_sequences + starts[t - 1] if t > 0 else 0
-    for r in range(first, end):
-        row = starts[t] + r
-        call_at(table[DO_ROW_CELLS], (like, table, before + r, n_sequences + row, r, row))
+    while first < end:
+        rows = min(_ROWS, end - first)
+        row = starts[t] + first
+        call_at(table[DO_ROW_CELLS], (like, table, before + first, n_sequences + row, first, row, rows))
+        first += rows
 
 
 @jit(lean=True)
@@ -334,31 +340,26 @@ def _normalize_inputs(
     first,  # IN    int64, the first lane of a panel
     end,    # IN    int64, the one behind the last
 ):
-    for row in prange(scale.shape[0]):
-        scale[row] = _normalized_input(like, table, part, gain, bias, np.int64(row), first, end)
+    n_rows = scale.shape[0]
+    for block in prange(-(-n_rows // _ROWS)):
+        row = np.int64(block) * _ROWS
+        _normalized_inputs(like, table, part, gain, bias, scale, row, min(_ROWS, n_rows - row), first, end)
 
 
 @jit(lean=True)
-def _normalized_input(like, table, part, gain, bias, row, first, end):
+def _normalized_inputs(like, table, part, gain, bias, scale, row, n_rows, first, end):
     n_panels = table[AT_N_PANELS]
     step = table[AT_STEP]
     gates = array_at(table, AT_GATES, like)
     lane = row_lanes(part)
-    scale = normalize_row(like, table, part, row, first, end)
+    normalize_rows(like, table, part, row, n_rows, first, end, scale, 1)
     for p in range(n_panels):
-        for v in range(first, end, lane):
-            at = (p * _rows(like, table) + row) * step + v
-            value = vector_muladd(vector_load(gain, p * step + v), vector_load(part, at),
-                                  vector_load(bias, p * step + v))  # fmt: skip
-            vector_store(value, gates, at)
-    return scale
-
-
-@jit(copied=True)
-def _rows(like, table):
-    """Return how many rows a panel of gates has."""
-    starts = array_at(table, AT_STARTS, table)
-    return starts[starts.shape[0] - 1]
+        for r in range(n_rows):
+            for v in range(first, end, lane):
+                at = (p * scale.shape[0] + row + r) * step + v
+                value = vector_muladd(vector_load(gain, p * step + v), vector_load(part, at),
+                                      vector_load(bias, p * step + v))  # fmt: skip
+                vector_store(value, gates, at)
 
 
 def _in_panels(values, n_gates, order, side, first, step, lane):
@@ -418,10 +419,10 @@ def _functions(dtype, backward):
 
     products = [product_at(n_vectors, dtype) for n_vectors in (2, 3, 4)]
     if backward:
-        wanted = ((cells_back, 6), (row_cells_back, 4), (states_back, 5), (resets_back, 5), (_columns_back, 6),
+        wanted = ((cells_back, 6), (row_cells_back, 5), (states_back, 5), (resets_back, 5), (_columns_back, 6),
                   (_second_back, 5), (_sequences_back, 2), (_part_back, 4))  # fmt: skip
     else:
-        wanted = ((cells, 6), (row_cells, 4), (put_states, 6), (candidates, 6), (_panels_forward, 5),
+        wanted = ((cells, 6), (row_cells, 5), (put_states, 6), (candidates, 6), (_panels_forward, 5),
                   (_second_forward, 5), (_sequences_forward, 2), (_part_forward, 4))  # fmt: skip
     return tuple(products + [of(function, n) for function, n in wanted])
 
@@ -491,6 +492,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         of_units(gains[2]) if on & NORM and kind == LSTM else none,
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
+        np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype),
     )  # fmt: skip
     part_x, scale_x = none, none
     if n_rows:
@@ -675,9 +677,11 @@ def _rows_back(like, table, t, first, end):
     n_sequences = table[AT_N_SEQUENCES]
     starts = array_at(table, AT_STARTS, table)
     before = n_sequences + starts[t - 1] if t > 0 else 0
-    for r in range(first, end):
-        row = starts[t] + r
-        call_at(table[DO_ROW_CELLS_BACK], (like, table, before + r, n_sequences + row, r, row))
+    while first < end:
+        rows = min(_ROWS, end - first)
+        row = starts[t] + first
+        call_at(table[DO_ROW_CELLS_BACK], (like, table, before + first, n_sequences + row, first, row, rows))
+        first += rows
 
 
 @jit(lean=True)
@@ -773,18 +777,35 @@ def _inputs_back(
     out,    # OUT float (p * r * step,)
     end,    # IN  int64, the lane behind the last one of the inputs
 ):
-    for row in prange(scale.shape[0]):
-        normalize_back(like, table, d, part, gain, scale[row], out, np.int64(row), 0, end)
+    n_rows = scale.shape[0]
+    for block in prange(-(-n_rows // _ROWS)):
+        row = np.int64(block) * _ROWS
+        normalize_back(like, table, d, part, gain, scale, 1, out, row, min(_ROWS, n_rows - row), 0, end)
 
 
 @parallel_jit
-def _multiply(
-    a,    # IN  float (n,)
-    b,    # IN  float (n,)
-    out,  # OUT float (n,)
+def _add_column_products(
+    a,         # IN  float (p * r * step,)
+    b,         # IN  float (p * r * step,)
+    n_rows,    # IN  int64
+    step,      # IN  int64
+    n_panels,  # IN  int64
+    out,       # OUT float (p * step,)
 ):
-    for i in prange(out.shape[0]):
-        out[i] = a[i] * b[i]
+    lane = row_lanes(a)
+    for p in prange(n_panels):
+        for v in range(0, step, lane):
+            at = p * n_rows * step + v
+            total = vector_of(a, 0.0)
+            r = 0
+            # Sums of 64 rows first: the error grows by the square root of how many numbers one sum takes.
+            while r < n_rows:
+                part = vector_of(a, 0.0)
+                for s in range(r, min(r + 64, n_rows)):
+                    part = vector_muladd(vector_load(a, at + s * step), vector_load(b, at + s * step), part)
+                total = total + part
+                r += 64
+            vector_store(total, out, p * step + v)
 
 
 @parallel_jit
@@ -873,22 +894,25 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     to_h0 = d_in[:, : s.h_width] * s.mask.reshape(n, s.h_width) if s.options & MASK else d_in[:, : s.h_width]
     dh0 = dh[:, : s.h_units] + to_h0[:, : s.h_units]
 
-    by_x = dgates
+    before = rows_before(s.starts, n)
+    db, db_n = _biases_back(s, d, lay, dgates, n_rows)
+    more = _options_back(s, d, lay, part_x, before, n_rows)
     if normed:
-        by_x = pool.take(len(dgates), dtype)
-        _inputs_back(dgates, table_of(s), dgates, part_x, gain_x, scale_x, by_x, lay.end_x)
-    dx = np.zeros((n_rows, n_in) if with_dx else (0, n_in), dtype)
-    dw_x = np.zeros((n_in, lay.n_gates * units), dtype)
-    dw_h = np.zeros((s.h_units, lay.n_gates * units), dtype)
+        # In their place: what else needs the gradients by the gates themselves has been made.
+        _inputs_back(dgates, table_of(s), dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
+    dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
+    dw_x = pool.array((n_in, lay.n_gates * units), dtype)
+    dw_h = pool.array((s.h_units, lay.n_gates * units), dtype)
+    if n_rows == 0:
+        dx[:], dw_x[:], dw_h[:] = 0, 0, 0
     n_vectors = len(lay.order_x)
     turn_x = lay.order_x[0]
-    before = rows_before(s.starts, n)
     some = n_rows > 0
     if some and with_dx and n_in:
-        _inputs_gradient(s, d, lay, by_x, w_x, dx)
+        _inputs_gradient(s, d, lay, dgates, w_x, dx)
     if some:
         left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)
-        _weigh(left, n_in, by_x, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
+        _weigh(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
         if s.kind == BEFORE:
             weigh_back(left, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n := np.empty((n_in, units), dtype),
                        side_by_side=True)  # fmt: skip
@@ -903,9 +927,7 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
             weigh_back(left, units, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
             dw_h[:, 2 * units :] = dw_n
             pool.give(left)
-    db, db_n = _biases_back(s, d, lay, dgates, n_rows)
-    more = _options_back(s, d, lay, part_x, before, n_rows)
-    pool.give(dgates, packed, *((packed_2, d.dside) if n_side else ()), *((by_x, d.dpart) if normed else ()))
+    pool.give(dgates, packed, *((packed_2, d.dside) if n_side else ()), *((d.dpart,) if normed else ()))
     return dx, dh0, dc[:, :units], dw_x, dw_h, db, db_n, more
 
 
@@ -919,12 +941,13 @@ def _weigh(left, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, 
         weigh_back(left, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside)
 
 
-def _inputs_gradient(s, d, lay, by_x, w_x, dx):
-    packed_x = pack_transposed(w_x, lay.n_gates, lay.order_x, lay.beside)
-    project_back(by_x, len(dx), lay.step, 0, len(lay.order_x) * lay.lane, packed_x, dx)
+def _inputs_gradient(s, d, lay, dgates, w_x, dx):
+    n_vectors = columns_of(dx.shape[1], lay.lane)
+    packed_x = pack_transposed(w_x, lay.n_gates, lay.order_x, lay.beside, n_vectors)
+    project_back(dgates, len(dx), lay.step, 0, len(lay.order_x) * lay.lane, packed_x, dx)
     pool.give(packed_x)
     if s.kind == BEFORE:
-        packed_x = pack_transposed(np.ascontiguousarray(w_x[:, 2 * s.units :]), *_SIDE)
+        packed_x = pack_transposed(np.ascontiguousarray(w_x[:, 2 * s.units :]), *_SIDE, n_vectors)
         more = np.empty_like(dx)
         project_back(d.dside, len(dx), 4 * lay.lane, 0, 4 * lay.lane, packed_x, more)
         dx += more
@@ -967,13 +990,12 @@ def _options_back(s, d, lay, part_x, before, n_rows):
             pool.give(left)
         more.append(out)
     if s.options & NORM:
-        product = pool.take(len(d.dgates), dtype)
         for part, order, first in ((part_x, lay.order_x, 0), (s.h_part, lay.order_h, lay.first_h // lay.lane)):
+            out = np.zeros(lay.n_panels * lay.step, dtype)
             if n_rows:
-                _multiply(d.dgates, part, product)
-            sums = _by_gate(add_columns(product, n_rows, lay.step, lay.n_panels), lay, units, first)
+                _add_column_products(d.dgates, part, n_rows, lay.step, lay.n_panels, out)
+            sums = _by_gate(out, lay, units, first)
             more.append(sums[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
-        pool.give(product)
         if s.kind == LSTM:
             dnorm = d.dnorm.reshape(n_rows, s.width)[:, :units]
             normal = s.norm_c.reshape(n_rows, s.width)[:, :units]

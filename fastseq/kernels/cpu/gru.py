@@ -9,9 +9,9 @@ from ._variant_cells import BEFORE
 __all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
 
 
-def gru_forward(x, starts, h0, w_x, w_h, b, b_n):
+def gru_forward(x, starts, h0, w_x, w_h, b, b_n, train):
     """Run; see the contract."""
-    return forward(GRU, x, starts, h0, h0, w_x, w_h, b, b_n)[:2]
+    return forward(GRU, x, starts, h0, h0, w_x, w_h, b, b_n, train)[:2]
 
 
 def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):

@@ -8,9 +8,9 @@ from ._recurrent import LSTM, backward, forward, release
 __all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
 
 
-def lstm_forward(x, starts, h0, c0, w_x, w_h, b):
+def lstm_forward(x, starts, h0, c0, w_x, w_h, b, train):
     """Run; see the contract."""
-    return forward(LSTM, x, starts, h0, c0, w_x, w_h, b, b[:0])
+    return forward(LSTM, x, starts, h0, c0, w_x, w_h, b, b[:0], train)
 
 
 def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):

@@ -9,6 +9,7 @@ from numba import prange
 
 from .._jit import parallel_jit
 from .._scalar import random_bits, uniform_double
+from ._memory import pool
 
 _TWO_PI = 2.0 * math.pi
 
@@ -45,7 +46,7 @@ def _fill_normal(
 
 def random_uniform(key, n, start, draw, dtype):
     """Allocate and fill ``n`` uniform numbers."""
-    out = np.empty(n, dtype)
+    out = pool.array((n,), dtype)
     _fill_uniform(key, np.uint64(start), np.uint64(draw), out)
     return out
 

@@ -76,7 +76,7 @@ PTX = {
 }
 
 
-def gru_forward(x, starts, h0, w_x, w_h, b, b_n):
+def gru_forward(x, starts, h0, w_x, w_h, b, b_n, train):
     """Run; see the contract."""
     xp = _cuda.xp()
     n, units = h0.shape

@@ -75,7 +75,7 @@ PTX = {
 }
 
 
-def lstm_forward(x, starts, h0, c0, w_x, w_h, b):
+def lstm_forward(x, starts, h0, c0, w_x, w_h, b, train):
     """Run; see the contract."""
     xp = _cuda.xp()
     n, units = h0.shape

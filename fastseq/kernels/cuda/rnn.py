@@ -65,7 +65,7 @@ PTX = {
 }
 
 
-def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity):
+def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity, train):
     """Run; see the contract."""
     xp = _cuda.xp()
     n, units = h0.shape

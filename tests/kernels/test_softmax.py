@@ -1,0 +1,130 @@
+"""Projection, softmax and cross-entropy: numeric gradients, cutting into pieces, NaN, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastseq as fs
+from fastseq.errors import DTypeError, ShapeError, ValueRangeError
+from fastseq.kernels import softmax_cross_entropy
+from fastseq.kernels.cpu import softmax as body
+
+from ..gradcheck import check_gradients
+
+
+def some(n_rows=5, units=4, n_words=70, dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    h, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((n_rows, units), (units, n_words), n_words))
+    return h, w, b, rng.integers(0, n_words, n_rows), rng.random(n_rows).astype(dtype)
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_gradients_are_those_of_differences(by_word, smoothing):
+    h, w, b, labels, weights = some()
+    weights[2] = 0
+    w = np.ascontiguousarray(w.T) if by_word else w
+    options = {"by_word": by_word, "label_smoothing": smoothing}
+    _, dh, dw, db = softmax_cross_entropy(h, w, b, labels, weights, **options)
+
+    def loss():
+        return float(softmax_cross_entropy(h, w, b, labels, weights, **options, train=False)[0] @ weights)
+
+    check_gradients(loss, {"h": h, "w": w, "b": b}, {"h": dh, "w": dw, "b": db})
+    assert not dh[2].any()
+
+
+@given(n_rows=st.integers(0, 40), units=st.integers(1, 30), n_words=st.integers(1, 150), pieces=st.integers(1, 5),
+       threads=st.integers(1, 2))  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_pieces_and_threads(n_rows, units, n_words, pieces, threads):
+    h, w, b, labels, weights = some(n_rows, units, n_words, np.float32)
+    whole = softmax_cross_entropy(h, w, b, labels, weights)
+    step = 4 * body.lanes(np.float32)
+    rows = -(-max(n_rows, 1) // pieces)
+    with pytest.MonkeyPatch.context() as patch, fs.threads(threads):
+        patch.setattr(body, "_LOGITS_BYTES", rows * -(-n_words // step) * step * 4)
+        cut = softmax_cross_entropy(h, w, b, labels, weights)
+    for one, two in zip(whole, cut):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+def test_threads_do_not_change_bits(by_word):
+    h, w, b, labels, weights = some(100, 40, 700, np.float32)
+    w = np.ascontiguousarray(w.T) if by_word else w
+    results = []
+    for threads in (1, 2):
+        with fs.threads(threads):
+            results.append(softmax_cross_entropy(h, w, b, labels, weights, by_word=by_word))
+    for one, two in zip(*results):
+        assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_come_out_in_their_rows_only(dtype, bad):
+    h, w, b, labels, weights = some(5, 4, 70, dtype)
+    clean, clean_dh, *_ = softmax_cross_entropy(h, w, b, labels, weights)
+    h[3, 1] = bad
+    losses, dh, *_ = softmax_cross_entropy(h, w, b, labels, weights)
+    others = [0, 1, 2, 4]
+    np.testing.assert_array_equal(losses[others], clean[others])
+    np.testing.assert_array_equal(dh[others], clean_dh[others])
+    assert np.isnan(losses[3])
+    assert np.isnan(dh[3]).any()
+
+
+def test_a_bias_of_minus_infinity_is_a_word_that_cannot_be():
+    h, w, b, _, weights = some(dtype=np.float32)
+    b[:69] = -np.inf
+    losses, dh, dw, db = softmax_cross_entropy(h, w, b, np.full(5, 69), weights)
+    np.testing.assert_allclose(losses, 0, atol=1e-6)
+    for part in (dh, dw, db):
+        np.testing.assert_allclose(part, 0, atol=1e-6)
+    assert np.isinf(softmax_cross_entropy(h, w, b, np.zeros(5, int), weights)[0]).all()
+
+
+def test_rows_of_no_weight_may_have_any_label():
+    h, w, b, labels, weights = some()
+    labels[1], weights[1] = -100, 0
+    losses, dh, *_ = softmax_cross_entropy(h, w, b, labels, weights)
+    assert losses[1] == 0
+    assert not dh[1].any()
+
+
+def test_many_words():
+    # The sum of 200,000 equal exponentials in float32 must not lose digits.
+    h, w = np.zeros((2, 3), np.float32), np.zeros((3, 200_000), np.float32)
+    losses, *_ = softmax_cross_entropy(h, w, None, [0, 199_999])
+    np.testing.assert_allclose(losses, np.log(200_000), rtol=1e-7)
+
+
+class TestBadInput:
+    def change(self, error, text, **changes):
+        given = dict(zip(("h", "w", "b", "labels", "weights"), some()))
+        options = {name: changes.pop(name) for name in ("by_word", "label_smoothing") if name in changes}
+        given.update(changes)
+        with pytest.raises(error, match=text):
+            softmax_cross_entropy(**given, **options)
+
+    def test_shapes(self):
+        self.change(ShapeError, "h has shape", h=np.zeros(3))
+        self.change(ShapeError, "w has shape .*expected .4, V", w=np.zeros((70, 4)))
+        self.change(ShapeError, "w has shape .*expected .V, 4", by_word=True)
+        self.change(ShapeError, "at least one word", w=np.zeros((4, 0)))
+        self.change(ShapeError, "b has shape", b=np.zeros(4))
+        self.change(ShapeError, "labels has shape", labels=[1, 2])
+        self.change(ShapeError, "weights has shape", weights=np.ones(4))
+
+    def test_values_and_dtypes(self):
+        self.change(ValueRangeError, "labels holds 70", labels=[1, 2, 3, 4, 70])
+        self.change(ValueRangeError, "labels holds -1", labels=[1, 2, 3, -1, 0])
+        self.change(DTypeError, "labels has dtype", labels=np.ones(5))
+        self.change(ValueRangeError, "weights holds a negative", weights=-np.ones(5))
+        self.change(ValueRangeError, "weights", weights=np.full(5, np.nan))
+        self.change(ValueRangeError, "label_smoothing is 2", label_smoothing=2.0)
+        self.change(DTypeError, "w is float32 and h float64", w=np.zeros((4, 70), np.float32))
