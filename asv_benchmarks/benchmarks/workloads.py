@@ -135,6 +135,11 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
     "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
     "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4}),
+    # Rows and units of the same language model, and the words of Penn Treebank.
+    "softmax_cross_entropy": lambda: (
+        (_normal(700, 650), np.float32(0.05) * _normal(650, 10_000), None, np.arange(700) % 10_000),
+        {},
+    ),
     **{
         f"{cell}_{way}": lambda sizes=sizes, way=way: _recurrent(*sizes, backward=way == "backward")
         for cell, sizes in {"lstm": (4, 2, 1), "gru": (3, 1, 2), "rnn": (1, 1, 1)}.items()

@@ -393,6 +393,23 @@ class TestPool:
         assert sum(memory.nbytes for memory in pool._free) <= 1_000_000
         assert len(pool._free) == 2
 
+    def test_an_array_s_memory_comes_back_with_its_last_view(self):
+        pool = Pool(10_000_000)
+        array = pool.array((100, 1000), np.float32)
+        assert array.shape == (100, 1000)
+        assert array.flags.writeable
+        assert array.flags.c_contiguous
+        place, view = array.ctypes.data, array[3:, ::2].T
+        del array
+        other = pool.array((100, 1000), np.float32)
+        assert not np.shares_memory(other, view)
+        del view
+        assert pool.array((100, 1000), np.float32).ctypes.data == place
+
+    def test_small_arrays_are_the_system_s(self):
+        assert Pool(10_000_000).array((3, 4), np.float32).base is None
+        assert Pool(10_000_000).array((0, 4), np.float64).shape == (0, 4)
+
     def test_giving_while_taking(self):
         # As when garbage is collected in the middle.
         pool = Pool(1_000_000)

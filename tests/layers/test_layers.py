@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastseq import errors
-from fastseq.layers import Embedding, Linear, Param, RowSparseGrad, SoftmaxCrossEntropy, join_params
+from fastseq.layers import (
+    Embedding,
+    Linear,
+    LinearCrossEntropy,
+    Param,
+    RowSparseGrad,
+    SoftmaxCrossEntropy,
+    join_params,
+)
 from tests.gradcheck import check_gradients, check_layer, dense, numeric_gradient
 
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)
@@ -408,3 +416,85 @@ class TestTorch:
             (linear.params["bias"].grad, bias),
         ):  # fmt: skip
             np.testing.assert_allclose(ours, want.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+class TestLinearCrossEntropy:
+    @pytest.mark.parametrize("transposed", [False, True])
+    @pytest.mark.parametrize("ignore", [None, -1])
+    @pytest.mark.parametrize("weighed", [False, True])
+    def test_it_is_the_two_layers(self, rng, transposed, ignore, weighed):
+        options = {"transposed": transposed, "dtype": "float64", "random_state": 0}
+        layer = LinearCrossEntropy(4, 70, ignore_index=ignore, **options)
+        linear, softmax = Linear(4, 70, **options), SoftmaxCrossEntropy(ignore_index=ignore, dtype="float64")
+        h, labels = rng.standard_normal((3, 5, 4)), rng.integers(0, 70, (3, 5))
+        if ignore is not None:
+            labels[1, 2:] = ignore
+        weights = rng.random((3, 5)) if weighed else None
+        logits, before = linear.forward(h)
+        want, cache = softmax.forward(logits, labels, weights)
+        loss, mine = layer.forward(h, labels, weights)
+        assert loss == pytest.approx(want, rel=1e-12)
+        assert layer.forward(h, labels, weights, train=False) == (pytest.approx(want, rel=1e-12), None)
+        dh = layer.backward(0.5, mine)
+        np.testing.assert_allclose(dh, linear.backward(softmax.backward(0.5, cache), before), atol=1e-14)
+        for name, param in linear.params.items():
+            np.testing.assert_allclose(layer.params[name].grad, param.grad, atol=1e-14)
+        layer.backward(0.5, mine)
+        for name, param in linear.params.items():
+            # A cache serves more than once.
+            np.testing.assert_allclose(layer.params[name].grad, 2 * param.grad, atol=1e-14)
+        losses = layer.losses(h, labels)
+        assert losses.shape == (3, 5)
+        counted = labels != -1
+        assert not losses[~counted].any()
+        if not weighed:
+            assert losses[counted].mean() == pytest.approx(want, rel=1e-12)
+
+    def test_a_table_is_shared(self, rng):
+        table = Embedding(70, 4, dtype="float64", scale=0.5, random_state=0)
+        layer = LinearCrossEntropy(4, 70, transposed=True, weight=table.params["weight"], bias=False, dtype="float64")
+        ids, labels = rng.integers(0, 70, 6), rng.integers(0, 70, 6)
+
+        def loss():
+            return layer.forward(table.forward(ids)[0], labels)[0]
+
+        rows, before = table.forward(ids)
+        _, cache = layer.forward(rows, labels)
+        table.backward(layer.backward(1.0, cache), before)
+        weight = table.params["weight"]
+        check_gradients(loss, {"weight": weight.value}, {"weight": dense(weight)})
+
+    @pytest.mark.peer
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_it_is_torch_s(self, rng, dtype):
+        torch = pytest.importorskip("torch")
+        layer = LinearCrossEntropy(6, 90, label_smoothing=0.1, ignore_index=-100, dtype=dtype, random_state=0)
+        h, labels = rng.standard_normal((20, 6)).astype(dtype), rng.integers(0, 90, 20)
+        labels[3] = -100
+        leaf, w, b = (
+            torch.from_numpy(a.copy()).requires_grad_(True) for a in (h, *(p.value for p in layer.params.values()))
+        )
+        loss = torch.nn.functional.cross_entropy(leaf @ w + b, torch.from_numpy(labels), label_smoothing=0.1)
+        loss.backward()
+        mine, cache = layer.forward(h, labels)
+        tolerance = 1e-6 if dtype == "float32" else 1e-12
+        assert mine == pytest.approx(loss.item(), rel=tolerance)
+        np.testing.assert_allclose(layer.backward(1.0, cache), leaf.grad.numpy(), atol=tolerance)
+        np.testing.assert_allclose(layer.params["weight"].grad, w.grad.numpy(), atol=tolerance)
+        np.testing.assert_allclose(layer.params["bias"].grad, b.grad.numpy(), atol=tolerance)
+
+    def test_bad_arguments(self):
+        layer = LinearCrossEntropy(3, 4)
+        with pytest.raises(errors.ShapeError, match="labels has shape"):
+            layer.forward(np.zeros((2, 3)), [1])
+        with pytest.raises(errors.DTypeError, match="labels has dtype"):
+            layer.forward(np.zeros((2, 3)), [1.0, 2.0])
+        with pytest.raises(errors.ValueRangeError, match="labels holds 4"):
+            layer.forward(np.zeros((2, 3)), [1, 4])
+        with pytest.raises(errors.ShapeError, match="h has"):
+            layer.forward(np.zeros((2, 4)), [1, 2])
+        with pytest.raises(errors.DTypeError, match="cache is None"):
+            layer.backward(1.0, None)
+        with pytest.raises(errors.ValueRangeError, match="label_smoothing"):
+            LinearCrossEntropy(3, 4, label_smoothing=-0.1)
+        assert layer.forward(np.zeros((0, 3)), np.zeros(0, int))[0] == 0
