@@ -3,7 +3,9 @@
 from ._base import Layer, Param, RowSparseGrad, distinct_params, get_weights, join_params, set_weights, zero_grad
 from .cells import GRUCell, LSTMCell, RNNCell
 from .diagnostics import gradient_norms
+from .dropout import Dropout
 from .embedding import Embedding
+from .functions import MatMul, ReLU, Repeat, Sigmoid, SigmoidCrossEntropy, Sum, Tanh
 from .linear import Linear
 from .losses import LinearCrossEntropy, SoftmaxCrossEntropy
 from .recurrent import GRU, LSTM, RNN
@@ -14,6 +16,14 @@ __all__ = [
     "Layer",
     "Embedding",
     "Linear",
+    "Dropout",
+    "Sigmoid",
+    "Tanh",
+    "ReLU",
+    "MatMul",
+    "Repeat",
+    "Sum",
+    "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
     "LinearCrossEntropy",
     "RNN",

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..kernels._boundary import as_float_dtype, as_ids, check_finite_number, check_integer
 from ..random import as_key
 from . import _initial
 from ._base import Layer, Param, RowSparseGrad, as_array, as_gradient
+from .dropout import as_share
 
 __all__ = ["Embedding"]
 
@@ -25,12 +27,15 @@ class Embedding(Layer):
         D, the width of a row.
     scale : float
         Standard deviation of the normal numbers that the table begins with.
+    dropout : float
+        Share of the words whose vectors are zeros in a pass of training, wherever they stand; the others are scaled up
+        (Gal and Ghahramani, NIPS 2016; AWD-LSTM's embedding dropout).
     weight : array (V, D) or Param, optional
         The table to begin with (copied), or a Param to share.
     dtype : {"float32", "float64"}
         Of the table; that of ``weight`` where it is a Param.
     random_state : None, int or numpy.random.Generator
-        Of the first table.
+        Of the first table and of dropout.
 
     Attributes
     ----------
@@ -60,6 +65,7 @@ class Embedding(Layer):
         dim: int,
         *,
         scale: float = 0.01,
+        dropout: float = 0.0,
         weight: Any = None,
         dtype: Any = "float32",
         random_state: Any = None,
@@ -69,14 +75,18 @@ class Embedding(Layer):
         self.dim = check_integer(dim, "dim", 1)
         self.dtype = _initial.pick_dtype(as_float_dtype(dtype), weight)
         scale = check_finite_number(scale, "scale", 0.0)
+        self.dropout = as_share(dropout, "dropout")
+        self._passes = 0
+        # One draw for both: a Generator gives another number each time it is asked.
+        seed = int(as_key(random_state, "embedding.weight"))
+        self._key = int(as_key(seed, "embedding.dropout"))
         shape = (self.n_words, self.dim)
         if weight is None:
-            key = as_key(random_state, "embedding.weight")
-            self.params["weight"] = Param(_initial.normal(shape, scale, key, self.dtype))
+            self.params["weight"] = Param(_initial.normal(shape, scale, np.uint64(seed), self.dtype))
         else:
             self.params["weight"] = _initial.as_param(weight, "weight", shape, self.dtype)
 
-    def forward(self, ids: Any, train: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def forward(self, ids: Any, train: bool = True) -> tuple[np.ndarray, tuple[np.ndarray, Any]]:
         """Look rows up.
 
         Parameters
@@ -84,12 +94,12 @@ class Embedding(Layer):
         ids : (...,) array
             Integers from 0 to V - 1.
         train : bool
-            Changes nothing here.
+            Whether words are dropped.
 
         Returns
         -------
         y : (..., D) ndarray
-        cache : ndarray
+        cache : tuple
             For `backward`.
 
         Raises
@@ -101,16 +111,23 @@ class Embedding(Layer):
         # Reshaped, since a single id comes back with an axis; copied, since the gradient keeps the ids until it is
         # used, and the caller may have filled the next batch into the array by then.
         ids = as_ids(array, "ids", upper=self.n_words, ndim=array.ndim).reshape(array.shape).copy()
-        return self.params["weight"].value[ids], ids
+        rows = self.params["weight"].value[ids]
+        if not (train and self.dropout):
+            return rows, (ids, None)
+        self._passes += 1
+        # A number depends on the word and on the pass, so a word is dropped in all of its places.
+        bits = random.random_bits(as_key(self._key, str(self._passes)), ids.astype(np.uint64))
+        left = ((bits >> np.uint64(11)) * 2.0**-53 >= self.dropout) * self.dtype.type(1.0 / (1.0 - self.dropout))
+        return rows * left[..., None], (ids, left)
 
-    def backward(self, dy: Any, cache: np.ndarray) -> None:
+    def backward(self, dy: Any, cache: tuple[np.ndarray, Any]) -> None:
         """Add the gradient of the rows that were looked up.
 
         Parameters
         ----------
         dy : (..., D) array
             Gradient of the loss by the output. It is copied.
-        cache : ndarray
+        cache : tuple
             From `forward`.
 
         Returns
@@ -123,7 +140,8 @@ class Embedding(Layer):
         ShapeError, DTypeError
             ``dy`` has another shape than the output, or no numbers.
         """
-        gradient = as_gradient(dy, (*cache.shape, self.dim), self.dtype)
+        ids, left = cache
+        gradient = as_gradient(dy, (*ids.shape, self.dim), self.dtype)
         # Copied: the sum over equal rows waits until the gradient is used, and dy is the caller's to change by then.
-        values = gradient.reshape(-1, self.dim).copy()
-        self.params["weight"].add_grad(RowSparseGrad(cache.ravel(), values))
+        values = gradient.copy() if left is None else gradient * left[..., None]
+        self.params["weight"].add_grad(RowSparseGrad(ids.ravel(), values.reshape(-1, self.dim)))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ..kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
 from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
@@ -16,6 +15,7 @@ from ..kernels._sequences import as_lengths
 from ..random import as_key
 from . import _convert, _initial
 from ._base import Layer, Param, as_gradient, as_input
+from .dropout import as_share, drawn_below, dropout_mask
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -37,13 +37,6 @@ def _reversed_in_time(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     turned = np.where(steps < lengths, lengths - 1 - steps, steps)
     result: np.ndarray = x[turned, np.arange(x.shape[1])]
     return result
-
-
-def _share(value: Any, name: str) -> float:
-    share = check_finite_number(value, name, 0.0, upper=1.0)
-    if share == 1.0:
-        raise ValueRangeError(f"{name} is 1, expected less: nothing would be left")
-    return share
 
 
 class _Recurrent(Layer):
@@ -83,10 +76,10 @@ class _Recurrent(Layer):
         if merge not in _MERGES:
             raise ValueRangeError(f"merge is {merge!r}, expected one of {_MERGES}")
         self.merge = merge
-        self.dropout = _share(dropout, "dropout")
-        self.input_dropout = _share(input_dropout, "input_dropout")
-        self.recurrent_dropout = _share(recurrent_dropout, "recurrent_dropout")
-        self.weight_dropout = _share(weight_dropout, "weight_dropout")
+        self.dropout = as_share(dropout, "dropout")
+        self.input_dropout = as_share(input_dropout, "input_dropout")
+        self.recurrent_dropout = as_share(recurrent_dropout, "recurrent_dropout")
+        self.weight_dropout = as_share(weight_dropout, "weight_dropout")
         self.zoneout = self._as_zoneout(zoneout)
         self.layer_norm = bool(layer_norm)
         if initial not in _INITIALS:
@@ -101,7 +94,7 @@ class _Recurrent(Layer):
         parts = given if isinstance(given, (tuple, list)) else (given,) * self._states
         if len(parts) != self._states:
             raise ValueRangeError(f"zoneout holds {len(parts)} shares, expected one number or one for each of h and c")
-        return tuple(_share(part, "zoneout") for part in parts)
+        return tuple(as_share(part, "zoneout") for part in parts)
 
     @property
     def _directions(self) -> int:
@@ -179,19 +172,12 @@ class _Recurrent(Layer):
         param = self.params.get(name)
         return None if param is None else param.value
 
-    def _drawn(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
-        """Return ones for that share of an array and zeros for the rest: new ones in each pass."""
-        drawn = random.uniform(as_key(self._key, f"{what}.{self._passes}"), math.prod(shape), dtype=self.dtype)
-        # In place here and below: of 5 new arrays of 7 MB the first touch took 12 of 60 ms of a training step.
-        result: np.ndarray = np.less(drawn, share, out=drawn).reshape(shape)
-        return result
+    def _mask_key(self, what: str) -> Any:
+        """Return the key of a mask: another one in each pass."""
+        return as_key(self._key, f"{what}.{self._passes}")
 
     def _left(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
-        """Return a mask of dropout: 0 for that share, and the rest so much above 1 that the mean stays 1."""
-        mask = self._drawn(what, shape, share)
-        np.subtract(1, mask, out=mask)
-        mask *= 1.0 / (1.0 - share)
-        return mask
+        return dropout_mask(self._mask_key(what), shape, share, self.dtype)
 
     def _options(self, name: str, n_steps: int, n: int, train: bool) -> tuple[dict[str, Any], np.ndarray | None]:
         """Return what the kernel is told for this pass, and the mask of the recurrent weights."""
@@ -201,7 +187,8 @@ class _Recurrent(Layer):
         for part, share, size in zip("hc", self.zoneout, self._state_sizes):
             if share:
                 shape = (n_steps, n, size)
-                told[f"keep_{part}"] = self._drawn(f"{name}.zoneout.{part}", shape, share) if train else share
+                key = self._mask_key(f"{name}.zoneout.{part}")
+                told[f"keep_{part}"] = drawn_below(key, shape, share, self.dtype) if train else share
         if train and self.recurrent_dropout:
             told["mask_h"] = self._left(f"{name}.states", (n, self._state_sizes[0]), self.recurrent_dropout)
         if not (train and self.weight_dropout):

@@ -305,7 +305,7 @@ class SoftmaxWord2Vec:
             return self._cbow(contexts, targets)
         return self._skipgram(contexts, targets)
 
-    def _hidden(self, contexts: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    def _hidden(self, contexts: np.ndarray) -> tuple[np.ndarray, tuple[Any, np.ndarray]]:
         """Return the mean (or sum) of each row's context vectors, and what the backward pass needs."""
         present = contexts != ABSENT
         counts = present.sum(axis=1)
