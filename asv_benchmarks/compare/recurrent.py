@@ -1,4 +1,7 @@
-"""LSTM, GRU and RNN beside PyTorch's on the CPU: training (forward and backward), inference, and different lengths."""
+"""LSTM, GRU and RNN beside PyTorch's on the CPU: training (forward and backward), inference, and different lengths.
+
+And what options cost, and the output layer of a language model.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,16 @@ __all__ = ["ROWS"]
 # decoder of a small translator.
 SHAPES = ((35, 20, 100, 100), (35, 20, 650, 650), (70, 20, 400, 1150), (50, 128, 512, 512), (29, 128, 16, 256))
 QUICK_SHAPES = ((7, 5, 20, 30),)
+# Rows, units, words: small and medium language models on Penn Treebank, WikiText-2, and characters.
+OUTPUTS = ((700, 100, 10_000), (700, 650, 10_000), (1400, 400, 33_278), (3200, 256, 65))
+QUICK_OUTPUTS = ((50, 20, 300),)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "layer norm": {"layer_norm": True},
+    "zoneout": {"zoneout": 0.1},
+    "DropConnect": {"weight_dropout": 0.3},
+    "peephole": {"peephole": True},
+    "dropout of states": {"recurrent_dropout": 0.3},
+}
 CELLS = ("lstm", "gru", "rnn")
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 SHOWN = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
@@ -193,4 +206,72 @@ def lengths(settings: Settings) -> list[dict[str, Any]]:
     return _rows(settings, "lstm", ragged=True) + _rows(settings, "gru", ragged=True)
 
 
-ROWS: dict[str, Any] = {task.__name__: task for task in (lstm, gru, rnn, lengths)}
+def options(settings: Settings) -> list[dict[str, Any]]:
+    """What options add to the time of a training step of an LSTM layer."""
+    import fastseq as fs
+
+    found = []
+    for t, n, d, h in QUICK_SHAPES if settings["quick"] else SHAPES:
+        rng = np.random.default_rng(0)
+        x, dy = (rng.standard_normal((n, t, size)).astype(np.float32) for size in (d, h))
+
+        def step(layer: Any, x: np.ndarray = x, dy: np.ndarray = dy) -> Any:
+            def run() -> None:
+                layer.zero_grad()
+                _, _, cache = layer.forward(x)
+                layer.backward(dy, cache)
+
+            return run
+
+        kinds = {"plain": {}, **OPTIONS}
+        with fs.threads(settings["threads"]):
+            sides = {name: step(fs.layers.LSTM(d, h, random_state=0, **told)) for name, told in kinds.items()}
+            least = _in_turn(sides, 2 * settings["rounds"])
+        value = ", ".join(f"{name} {least[name] / least['plain']:.2f}" for name in OPTIONS)
+        found.append({"fact": f"LSTM training with an option, times the plain one, T {t}, N {n}, D {d}, H {h}",
+                      "value": value})  # fmt: skip
+    return found
+
+
+def output_layer(settings: Settings) -> list[dict[str, Any]]:
+    """Projection, softmax and cross-entropy, forward and backward, the weights a table of words."""
+    import fastseq as fs
+
+    try:
+        torch = _torch(settings)
+    except ImportError:
+        return [missing("projection, softmax, cross-entropy", "PyTorch", "not installed")]
+    found = []
+    for n_rows, units, n_words in QUICK_OUTPUTS if settings["quick"] else OUTPUTS:
+        rng = np.random.default_rng(0)
+        h = rng.standard_normal((n_rows, units)).astype(np.float32)
+        w = (rng.standard_normal((n_words, units)) / np.sqrt(units)).astype(np.float32)
+        b, labels = np.zeros(n_words, np.float32), rng.integers(0, n_words, n_rows)
+        leaves = [torch.from_numpy(a.copy()).requires_grad_(True) for a in (h, w, b)]
+        asked = torch.from_numpy(labels)
+
+        def ours(given: Any = (h, w, b, labels)) -> Any:
+            return fs.kernels.softmax_cross_entropy(*given, by_word=True)
+
+        def theirs(leaves: Any = leaves, asked: Any = asked) -> Any:
+            for leaf in leaves:
+                leaf.grad = None
+            functions = torch.nn.functional
+            loss = functions.cross_entropy(functions.linear(*leaves), asked)
+            loss.backward()
+            return loss.item(), [leaf.grad.numpy() for leaf in leaves]
+
+        with fs.threads(settings["threads"]):
+            losses, *mine = ours()
+            loss, other = theirs()
+            worst = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(mine, other))
+            same = (worst < 1e-4 and abs(losses.mean() - loss) < 1e-5 * abs(loss),
+                    f"loss and gradients within {worst:.0e} of the largest")  # fmt: skip
+            least = _in_turn({"ours": ours, "peer": theirs}, 2 * settings["rounds"])
+        label = f"projection, softmax, cross-entropy, {n_rows} rows, H {units}, V {n_words:,}"
+        rounds = 2 * settings["rounds"]
+        found.append(record(label, "PyTorch", least["ours"], least["peer"], "s", rounds=rounds, same=same))
+    return found
+
+
+ROWS: dict[str, Any] = {task.__name__: task for task in (lstm, gru, rnn, lengths, options, output_layer)}

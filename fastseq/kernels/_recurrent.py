@@ -103,7 +103,7 @@ def check_cell(
         raise ShapeError("w_h has no rows, expected at least one unit")
     wanted = f"(H, {n_gates} H)" if n_gates > 1 else "(H, H)"
     if w_p is not None:
-        shape = tuple(getattr(w_p, "shape", ()))
+        shape = tuple(np.shape(w_p))
         if len(shape) != 2 or min(shape) < 1 or shape[1] != h_units:
             raise ShapeError(f"w_p has shape {shape}, expected (H, {h_units}): as many columns as w_h has rows")
         units = int(shape[0])
@@ -137,7 +137,7 @@ def check_cell(
 
 def _keep(value: Any, name: str, shape: tuple[int, ...], dtype: Any, device: str) -> Any:
     if np.ndim(value) == 0 and not hasattr(value, "__cuda_array_interface__"):
-        share = check_finite_number(value, name, 0.0, upper=1.0)
+        share = check_finite_number(value.item() if hasattr(value, "item") else value, name, 0.0, upper=1.0)
         return to_same_device(np.full(shape, share, dtype), device)
     return value
 
@@ -162,9 +162,9 @@ def check_options(
     """
     h_units, units, n_gates = sizes
     if clip_c is not None:
-        clip_c = check_finite_number(clip_c, "clip_c", 0.0)
-        if clip_c == 0.0:
-            raise ValueRangeError("clip_c is 0, expected a number above it, or None")
+        clip_c = check_finite_number(clip_c, "clip_c", 0.0, upper=float(np.finfo(dtype).max))
+        if clip_c < float(np.finfo(dtype).tiny):
+            raise ValueRangeError(f"clip_c is {clip_c}, expected a number above 0 (of {dtype}), or None")
     padded = (steps.n_steps, steps.n)
     arrays: dict[str, tuple[Any, tuple[int, ...]]] = {}
     arrays["peephole"], arrays["w_p"] = (peephole, (3, units)), (w_p, (units, h_units))
@@ -177,6 +177,8 @@ def check_options(
         if not isinstance(norm, (tuple, list)) or len(norm) != len(names):
             raise ShapeError(f"norm is {type(norm).__name__}, expected {len(names)} arrays: {', '.join(names)}")
         for name, value in zip(names, norm):
+            if value is None:
+                raise ShapeError(f"{name} of norm is None, expected {len(names)} arrays: {', '.join(names)}")
             size = n_gates * units if name in ("gain_x", "gain_h") else units
             arrays[f"{name} of norm"] = (value, (size,))
     given = {name: value for name, (value, _) in arrays.items() if value is not None}
@@ -192,7 +194,10 @@ def check_options(
         kept[name] = array
     for name in ("keep_h", "keep_c"):
         if name in kept:
-            kept[name] = steps.rows_of(kept[name])
+            keep = kept[name]
+            if keep.size and (float(keep.min()) < 0 or float(keep.max()) > 1):
+                raise ValueRangeError(f"{name} holds {float(keep.min())} to {float(keep.max())}, expected 0 to 1")
+            kept[name] = steps.rows_of(keep)
     if "mask_h" in kept:
         kept["mask_h"] = steps.sorted(kept["mask_h"])
     if norm is not None:

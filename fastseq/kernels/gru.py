@@ -50,7 +50,7 @@ def gru_forward(
         Layer normalisation (Ba, Kiros and Hinton, "Layer normalization", 2016): gains (3 H,) of the part of x
         and of that of h; with ``reset_after`` only.
         Both parts of the sums, x w_x and h w_h, are brought to mean 0 and variance 1 over all gates before the bias is
-        added.
+        added. The paper normalises the candidate apart from the gates.
     keep_h : number or (T, N, H) array, optional
         Zoneout (Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017): the
         share of the old hidden state that each unit keeps, 0 to 1: drawn zeros and ones to train, their mean after it.

@@ -47,7 +47,7 @@ def rnn_forward(
         Layer normalisation (Ba, Kiros and Hinton, "Layer normalization", 2016): gains (H,) of the part of x
         and of that of h.
         Both parts of the sums, x w_x and h w_h, are brought to mean 0 and variance 1 before the bias is
-        added.
+        added. The paper normalises their sum.
     keep_h : number or (T, N, H) array, optional
         Zoneout (Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017): the
         share of the old hidden state that each unit keeps, 0 to 1: drawn zeros and ones to train, their mean after it.

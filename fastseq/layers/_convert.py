@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
     n_gates: int
     units: int
     has_bias: bool
-    out: int           # width of the hidden states: less than units with a projection
+    projected: int     # width of the hidden states with a projection; 0: none
     reset_after: bool  # GRU
 
 
@@ -58,9 +58,9 @@ def _suffix(name: str) -> str:
 
 def from_torch(sizes: Sizes, state: Mapping[str, Any], dtype: np.dtype) -> dict[str, np.ndarray]:
     """Return our weights by name from a ``state_dict`` of torch.nn.RNN, LSTM or GRU."""
-    cells, n_gates, units, has_bias, out, _ = sizes
+    cells, n_gates, units, has_bias, projected, _ = sizes
     kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if has_bias else ()),
-             *(("weight_hr",) if out != units else ()))  # fmt: skip
+             *(("weight_hr",) if projected else ()))  # fmt: skip
     wanted = [kind + _suffix(name) for name, _ in cells for kind in kinds]
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
@@ -75,9 +75,9 @@ def from_torch(sizes: Sizes, state: Mapping[str, Any], dtype: np.dtype) -> dict[
             return _array(state[kind + end], kind + end, shape, dtype)
 
         found[f"{name}.w_x"] = np.ascontiguousarray(part("weight_ih", rows, width).T)
-        found[f"{name}.w_h"] = np.ascontiguousarray(part("weight_hh", rows, out).T)
-        if out != units:
-            found[f"{name}.w_p"] = np.ascontiguousarray(part("weight_hr", out, units).T)
+        found[f"{name}.w_h"] = np.ascontiguousarray(part("weight_hh", rows, projected or units).T)
+        if projected:
+            found[f"{name}.w_p"] = np.ascontiguousarray(part("weight_hr", projected, units).T)
         if has_bias:
             by_x, by_h = part("bias_ih", rows), part("bias_hh", rows)
             if n_gates == 3:
@@ -89,7 +89,7 @@ def from_torch(sizes: Sizes, state: Mapping[str, Any], dtype: np.dtype) -> dict[
 
 def to_torch(sizes: Sizes, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays by the names of a ``state_dict``; the second bias is zero but for the GRU's candidate."""
-    cells, n_gates, units, has_bias, out, _ = sizes
+    cells, n_gates, units, has_bias, projected, _ = sizes
     state = {}
     for name, _ in cells:
         end = _suffix(name)
@@ -100,7 +100,7 @@ def to_torch(sizes: Sizes, weights: Mapping[str, np.ndarray]) -> dict[str, np.nd
             state[f"bias_hh{end}"] = np.zeros_like(weights[f"{name}.b"])
             if n_gates == 3:
                 state[f"bias_hh{end}"][2 * units :] = weights[f"{name}.b_n"]
-        if out != units:
+        if projected:
             state[f"weight_hr{end}"] = np.ascontiguousarray(weights[f"{name}.w_p"].T)
     return state
 

@@ -14,6 +14,8 @@ from .recurrent import GRU, LSTM, RNN
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
 _MANY = ("num_layers", "bidirectional", "merge", "dropout")
+# One mask serves for all steps of a sequence, and a cell does not know where one begins.
+_WHOLE = ("input_dropout", "recurrent_dropout", "weight_dropout")
 
 
 class _Cell(Layer):
@@ -27,10 +29,19 @@ class _Cell(Layer):
             if name in options:
                 raise ValueRangeError(f"{name} is given, expected an option of one cell; {name} is for fs.layers."
                                       f"{self._kind.__name__}")  # fmt: skip
+        for name in _WHOLE:
+            if name in options:
+                raise ValueRangeError(f"{name} is given, expected none for single steps: its mask is the same for all "
+                                      f"steps of a sequence; use fs.layers.{self._kind.__name__}")  # fmt: skip
         self._layer = self._kind(input_size, hidden_size, **options)
         self.input_size, self.hidden_size = self._layer.input_size, self._layer.hidden_size
         self.dtype = self._layer.dtype
         self.params = {name.removeprefix("layer0."): param for name, param in self._layer.params.items()}
+
+    def _shared(self) -> Any:
+        """Return the layer, with the parameters that are this one's now: one may have been put in another's place."""
+        self._layer.params = {f"layer0.{name}": param for name, param in self.params.items()}
+        return self._layer
 
     def _told(self, parts: list[np.ndarray]) -> Any:
         return parts[0] if len(parts) == 1 else tuple(parts)
@@ -77,7 +88,7 @@ class _Cell(Layer):
         x = as_input(x, "x", self.input_size, self.dtype)
         if x.ndim != 2:
             raise ShapeError(f"x has shape {x.shape}, expected (N, {self.input_size})")
-        _, after, cache = self._layer.forward(x[:, None], self._as_state(state, len(x), "state"), train=train)
+        _, after, cache = self._shared().forward(x[:, None], self._as_state(state, len(x), "state"), train=train)
         parts = after if isinstance(after, tuple) else (after,)
         return self._told([part[0] for part in parts]), cache
 
@@ -105,21 +116,21 @@ class _Cell(Layer):
             raise DTypeError(f"cache is {type(cache).__name__}, expected what forward returned last")
         n = cache[3][0]
         after = self._as_state(dstate, n, "dstate")
-        dx, before = self._layer.backward(np.zeros((n, 1, self._layer.output_size), self.dtype), cache, after)
+        dx, before = self._shared().backward(np.zeros((n, 1, self._layer.output_size), self.dtype), cache, after)
         parts = before if isinstance(before, tuple) else (before,)
         return dx[:, 0], self._told([part[0] for part in parts])
 
     def load_torch(self, state_dict: Mapping[str, Any]) -> None:
         """Take the weights of a torch.nn.RNNCell, LSTMCell or GRUCell of the same sizes; raises as `RNN.load_torch`."""
-        self._layer.load_torch({f"{name}_l0": value for name, value in state_dict.items()})
+        self._shared().load_torch({f"{name}_l0": value for name, value in state_dict.items()})
 
     def to_torch(self) -> dict[str, np.ndarray]:
         """Return arrays by the names of the ``state_dict`` of PyTorch's cell."""
-        return {name.removesuffix("_l0"): value for name, value in self._layer.to_torch().items()}
+        return {name.removesuffix("_l0"): value for name, value in self._shared().to_torch().items()}
 
 
 class RNNCell(_Cell):
-    """One step of `RNN`; takes its options but those of several layers and directions.
+    """One step of `RNN`; takes its options but those of several layers and directions, and of masks for all steps.
 
     Attributes
     ----------
@@ -131,7 +142,7 @@ class RNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of `LSTM`; takes its options but those of several layers and directions.
+    """One step of `LSTM`; takes its options but those of several layers and directions, and of masks for all steps.
 
     Attributes
     ----------
@@ -152,7 +163,7 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of `GRU`; takes its options but those of several layers and directions.
+    """One step of `GRU`; takes its options but those of several layers and directions, and of masks for all steps.
 
     Attributes
     ----------

@@ -358,7 +358,7 @@ class LinearCrossEntropy(Layer):
         Raises
         ------
         DTypeError, ValueRangeError
-            ``dy`` is no finite number, or the cache is of another layer.
+            ``dy`` is no finite number, or the cache is none of `forward`.
         """
         if not isinstance(cache, _Gradients):
             raise DTypeError(f"cache is {type(cache).__name__}, expected what forward with train=True returned last")

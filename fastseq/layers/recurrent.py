@@ -388,17 +388,21 @@ class _Recurrent(Layer):
 
     def _sizes(self) -> _convert.Sizes:
         return _convert.Sizes(
-            self._cells(), self._gates, self.hidden_size, self.bias, self._state_sizes[0],
+            self._cells(), self._gates, self.hidden_size, self.bias, getattr(self, "proj_size", 0),
             getattr(self, "reset_after", True),
         )  # fmt: skip
 
     def _check_plain(self, whose: str) -> None:
         """Refuse to give or take weights of layers that ``whose`` users do not have."""
-        told = {"layer_norm": self.layer_norm, "peephole": getattr(self, "peephole", False)}
+        told = {
+            "layer_norm": self.layer_norm,
+            "peephole": getattr(self, "peephole", False),
+            "cell_clip": getattr(self, "cell_clip", None) is not None,
+        }
         if whose == "PyTorch":
             told["reset_after=False"] = not getattr(self, "reset_after", True)
         else:
-            told["proj_size"] = self._state_sizes[0] != self.hidden_size
+            told["proj_size"] = bool(getattr(self, "proj_size", 0))
         for name, on in told.items():
             if on:
                 raise ValueRangeError(f"this layer has {name}, expected one without it: {whose}'s layers have no such")
@@ -577,7 +581,7 @@ class LSTM(_Recurrent):
         self.cell_clip = None if cell_clip is None else check_finite_number(cell_clip, "cell_clip", 0.0)
         if self.cell_clip == 0.0:
             raise ValueRangeError("cell_clip is 0, expected a number above it, or None")
-        if proj_size and options.get("initial") == "orthogonal":
+        if self.proj_size and options.get("initial") == "orthogonal":
             raise ValueRangeError("initial is 'orthogonal' with proj_size, expected another: w_h is not square then")
         self._fixed = {"with_c": False, **({"clip_c": self.cell_clip} if self.cell_clip else {})}
         super().__init__(*arguments, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import fastseq as fs
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
+from fastseq.kernels._jit import one_thread
 from fastseq.kernels._vector import BYTES
 from fastseq.kernels.cpu._memory import Pool
 
@@ -371,6 +373,24 @@ def test_a_copied_cache_is_the_cache():
         pickle.dumps(cache)
 
 
+def test_backward_passes_at_the_same_time():
+    """One cache, two Python threads: nothing that they write to is the cache's."""
+    made = with_options("lstm", ("norm", "peephole"), 30, 20, 8, 64, np.float32)
+    *_, cache = run("lstm", made, train=True)
+    given = [np.random.default_rng(i).standard_normal((30, 20, 64)).astype(np.float32) for i in range(2)]
+
+    def work(dh):
+        with one_thread():
+            return [lstm_backward(dh, None, None, cache) for _ in range(15)]
+
+    want = [work(dh)[0] for dh in given]
+    with ThreadPoolExecutor(2) as pool:
+        for wanted, results in zip(want, pool.map(work, given)):
+            for result in results:
+                for one, two in zip(result, wanted):
+                    np.testing.assert_array_equal(one, two)
+
+
 class TestPool:
     def test_memory_comes_back_whole(self):
         pool = Pool(10_000_000)
@@ -471,6 +491,9 @@ class TestBadInput:
         self.change(ShapeError, "gain_h of norm has shape", norm=(np.ones(24), np.ones(6), np.ones(6), np.ones(6)))
         self.change(ShapeError, "keep_h has shape", keep_h=np.zeros((4, 6)))
         self.change(ValueRangeError, "keep_c is 1.5", keep_c=1.5)
+        self.change(ValueRangeError, "keep_h holds 0.0 to 2.0", keep_h=np.linspace(0, 2, 72).reshape(3, 4, 6))
+        self.change(ShapeError, "gain_c of norm is None", norm=(np.ones(24), np.ones(24), None, None))
+        self.change(ValueRangeError, "clip_c is 1e-320", clip_c=1e-320)
         self.change(ShapeError, "mask_h has shape", mask_h=np.zeros((3, 6)))
         self.change(ValueRangeError, "clip_c is 0", clip_c=0)
         self.change(ValueRangeError, "clip_c is -1", clip_c=-1.0)

@@ -77,9 +77,22 @@ def test_a_step_is_that_of_torch(ours, theirs):
     assert set(cell.to_torch()) == set(peer.state_dict())
 
 
+def test_a_parameter_may_be_put_in_another_s_place():
+    one, two = (LSTMCell(3, 5, random_state=seed) for seed in (0, 1))
+    for name, param in two.params.items():
+        one.params[name] = param
+    x = np.ones((2, 3))
+    np.testing.assert_array_equal(one.forward(x)[0][0], two.forward(x)[0][0])
+    _, cache = one.forward(x)
+    one.backward((np.ones((2, 5)), None), cache)
+    assert all(param.grad is not None for param in two.params.values())
+
+
 def test_bad_arguments_of_a_cell():
     with pytest.raises(ValueRangeError, match="num_layers is given"):
         LSTMCell(3, 4, num_layers=2)
+    with pytest.raises(ValueRangeError, match="input_dropout is given"):
+        GRUCell(3, 4, input_dropout=0.5)
     cell = LSTMCell(3, 4)
     with pytest.raises(ShapeError, match="x has shape"):
         cell.forward(np.zeros((2, 5, 3)))

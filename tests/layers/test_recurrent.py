@@ -194,6 +194,8 @@ def test_bad_arguments():
         LSTM(3, 4, peephole=True).to_torch()
     with pytest.raises(ValueRangeError, match="this layer has proj_size"):
         LSTM(3, 4, proj_size=2).to_keras()
+    with pytest.raises(ValueRangeError, match="this layer has cell_clip"):
+        LSTM(3, 4, cell_clip=1.0).to_torch()
     with pytest.raises(ValueRangeError, match="this layer has reset_after=False"):
         GRU(3, 4, reset_after=False).to_torch()
     with pytest.raises(ValueRangeError, match="forget_bias is 1"):
@@ -219,6 +221,16 @@ def test_other_layouts_come_back(layout, kind):
     getattr(other, f"load_{layout}")(getattr(layer, f"to_{layout}")())
     for name, param in layer.params.items():
         np.testing.assert_array_equal(other.params[name].value, param.value)
+
+
+def test_a_projection_as_wide_as_the_cells_is_kept():
+    layer, other = LSTM(3, 5, proj_size=5, random_state=0), LSTM(3, 5, proj_size=5, random_state=1)
+    state = layer.to_torch()
+    assert state["weight_hr_l0"].shape == (5, 5)
+    other.load_torch(state)
+    np.testing.assert_array_equal(other.params["layer0.w_p"].value, layer.params["layer0.w_p"].value)
+    with pytest.raises(ValueRangeError, match="this layer has proj_size"):
+        layer.to_keras()
 
 
 def test_gates_of_other_layouts_stand_where_they_belong():

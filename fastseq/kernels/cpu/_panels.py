@@ -63,6 +63,8 @@ _SPREAD = 32
 # 192 rows the panels passed by too often (1400 x 1150 x 4600: 330 GFLOP/s instead of 395).
 _ROWS_BYTES = 2**19
 _MOST_KEPT = 384
+# Rows for which panels may pass by once more so that all threads have as many.
+_LEAST_BLOCK = 48
 # Bytes of a panel that is summed at a time: 64 KB (1400 x 4600 x 1150: 390 GFLOP/s, with 256 KB 385).
 _DEPTH_BYTES = 2**16
 # Rows of weights that are packed at a time.
@@ -270,11 +272,20 @@ def _rows_kept(n_summed, itemsize):
     return max(24, min(_MOST_KEPT, _ROWS_BYTES // max(1, n_summed * itemsize) // 24 * 24))
 
 
+def _blocks(n_rows, most):
+    """Return how many rows of ``most`` are best taken at a time: as many for all threads."""
+    n_blocks, n_threads = -(-n_rows // most), get_num_threads()
+    even = -(-n_blocks // n_threads) * n_threads
+    if n_rows >= _LEAST_BLOCK * even:
+        n_blocks = even
+    return max(1, -(-n_rows // max(1, n_blocks) // MOST_ROWS)) * MOST_ROWS
+
+
 def project(x, n_rows, packed, bias, n_vectors, out, step, first):
     """Write bias + x @ weights, in panels. ``x`` is (r, n_in) and contiguous, ``packed`` from `pack`."""
     n_in = x.shape[1]
     n_panels = len(bias) // (n_vectors * lanes(x.dtype))
-    block = _rows_kept(n_in, x.itemsize)
+    block = _blocks(n_rows, _rows_kept(n_in, x.itemsize))
     _project(
         x.reshape(-1), n_in, n_rows, n_in, packed, bias, n_vectors, n_panels, out, step, first, block,
         product_at(n_vectors, x.dtype),
@@ -340,7 +351,7 @@ def project_back(gates, n_rows, step, first, n, packed, out):
     n_columns = -(-n_out // width)
     n_panels = len(packed) // max(1, n_columns * n * width)
     depth = max(1, _DEPTH_BYTES // (n * width * out.itemsize))
-    block = _rows_kept(min(depth, max(1, n_panels)) * n, out.itemsize)
+    block = _blocks(n_rows, _rows_kept(min(depth, max(1, n_panels)) * n, out.itemsize))
     # As many tasks as threads at least.
     n_groups = -(-get_num_threads() // max(1, -(-n_rows // block)))
     group = max(1, -(-n_columns // n_groups))

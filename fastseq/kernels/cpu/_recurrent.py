@@ -156,6 +156,28 @@ def _rnn_cells(
                 vector_store(vector_relu(value), h, h_now + r * width + v)
 
 
+@jit(lean=True)
+def _share_of(worker, n_workers, n_panels, n_rows, turn):
+    """Return (first row, rows, first panel, the one after the last) of a part of a thread's share.
+
+    Shares are equal: where panels cannot be, some rows of one are one thread's and the others the next one's. Of 11 for
+    two threads 5 and 6 would take a tenth longer than 5 and a half. Turn 0 is the end of a panel, 1 are whole ones, and
+    2 is the beginning of one.
+    """
+    begin, stop = worker * n_panels, (worker + 1) * n_panels
+    first_p, last_p = begin // n_workers, stop // n_workers
+    first_row, last_row = begin % n_workers * n_rows // n_workers, stop % n_workers * n_rows // n_workers
+    if turn == 0:
+        if first_row == 0:
+            return 0, 0, 0, 0
+        return first_row, (n_rows if last_p > first_p else last_row) - first_row, first_p, first_p + 1
+    if turn == 1:
+        return 0, n_rows if last_p > first_p else 0, first_p + (first_row > 0), last_p
+    if last_p == first_p and first_row > 0:
+        return 0, 0, 0, 0
+    return 0, last_row, last_p, last_p + 1
+
+
 @jit(copied=True)
 def _step_forward(
     kind,    # IN  int64
@@ -231,8 +253,8 @@ def _step_forward(
 @parallel_jit
 def _forward(
     kind,      # IN  int64
-    bounds,    # IN  int64 (w + 1,) the sequences, or the panels, of each worker
-    by_rows,   # IN  bool
+    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
+    by_rows,   # IN  bool, whether they do
     n,         # IN  int64, sequences
     n_panels,  # IN  int64
     starts,    # IN  int64 (t + 1,)
@@ -270,10 +292,13 @@ def _forward(
         for t in range(n_steps):
             for worker in prange(n_workers):
                 mode = flush_denormals()
-                row = starts[t] if kept else np.int64(worker) * n
-                _step_forward(kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, starts,
-                              gates, x, n_in, packed_x, bias_x, sums, sums_rows, row, h, c, packed, bias, units, width,
-                              product)  # fmt: skip
+                rows = starts[t + 1] - starts[t]
+                for turn in range(3):
+                    first, count, p, end = _share_of(np.int64(worker), n_workers, n_panels, rows, turn)
+                    if count > 0:
+                        row = first + (starts[t] if kept else np.int64(worker) * n)
+                        _step_forward(kind, t, first, count, p, end, n, starts, gates, x, n_in, packed_x, bias_x, sums,
+                                      sums_rows, row, h, c, packed, bias, units, width, product)  # fmt: skip
                 restore_denormals(mode)
 
 
@@ -472,8 +497,8 @@ def _step_back(
 @parallel_jit
 def _backward(
     kind,      # IN  int64
-    bounds,    # IN  int64 (w + 1,) the sequences, or the panels of four vectors, of each worker
-    by_rows,   # IN  bool
+    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
+    by_rows,   # IN  bool, whether they do
     n,         # IN  int64
     n_panels,  # IN  int64
     n_columns,  # IN  int64, panels of four vectors of units
@@ -510,13 +535,20 @@ def _backward(
         for t in range(n_steps - 1, -1, -1):
             for worker in prange(n_workers):
                 mode = flush_denormals()
-                _step_back(kind, t, 0, starts[t + 1] - starts[t], bounds[worker], bounds[worker + 1], n, n_panels,
-                           starts, gates, h, c, width, dy, dgates, dh, dc, d_row, packed, product)  # fmt: skip
+                rows = starts[t + 1] - starts[t]
+                for turn in range(3):
+                    first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, rows, turn)
+                    if count > 0:
+                        _step_back(kind, t, first, count, q, end, n, n_panels, starts, gates, h, c, width, dy, dgates,
+                                   dh, dc, d_row, packed, product)  # fmt: skip
                 restore_denormals(mode)
         for worker in prange(n_workers):
             mode = flush_denormals()
-            for q in range(bounds[worker], bounds[worker + 1]):
-                _carry_back(kind, 0, 0, starts[1] - starts[0], q, n_panels, starts, dgates, dh, d_row, packed, product)
+            for turn in range(3):
+                first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, starts[1] - starts[0], turn)
+                while count > 0 and q < end:
+                    _carry_back(kind, 0, first, count, q, n_panels, starts, dgates, dh, d_row, packed, product)
+                    q += 1
             restore_denormals(mode)
 
 
@@ -533,13 +565,10 @@ def share_rows(starts, n, n_bytes):
     return bounds.astype(np.int64)
 
 
-def _share(starts, n, n_panels, n_bytes):
-    """Return (bounds of the workers, whether they share the sequences and not the units)."""
+def _share(starts, n, n_bytes):
+    """Return (bounds of the workers, as long as there are of these, and whether they share the sequences)."""
     bounds = share_rows(starts, n, n_bytes)
-    if bounds is not None:
-        return bounds, True
-    n_threads = get_num_threads()
-    return np.arange(n_threads + 1, dtype=np.int64) * n_panels // n_threads, False
+    return (np.zeros(get_num_threads() + 1, np.int64), False) if bounds is None else (bounds, True)
 
 
 def rows_before(starts, n):
@@ -600,7 +629,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
         left = units - (n_panels - 1) * panel_units
         gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
     own = padded_rows(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
-    bounds, by_rows = _share(starts, n, n_panels, packed.nbytes)
+    bounds, by_rows = _share(starts, n, packed.nbytes)
     scratch = none if train else pool.take((1 if by_rows else len(bounds) - 1) * n * step, dtype)
     _forward(
         kind, bounds, by_rows, n, n_panels, starts, gates, x.reshape(-1), 0 if at_once else n_in, packed_x, packed_bias,
@@ -642,7 +671,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     carried = padded_rows(dh, n_columns * step)
     carried_c = padded_rows(dc, n_columns * step) if kind == LSTM else carried
     dgates = pool.take(len(gates), dtype)
-    bounds, by_rows = _share(starts, n, n_columns, packed.nbytes)
+    bounds, by_rows = _share(starts, n, packed.nbytes)
     _backward(
         kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
         dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), n_columns * step, packed,

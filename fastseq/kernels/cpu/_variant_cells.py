@@ -104,7 +104,6 @@ class Run(NamedTuple):
     mask: np.ndarray        # (n * h_width,)
     real: np.ndarray        # (4 lanes,) 1 for each unit of the last panel, 0 behind them
     zeros: np.ndarray       # (4 lanes,)
-    scratch: np.ndarray     # (r * 4 * lanes,) NORM
 
 
 class Back(NamedTuple):
@@ -112,6 +111,7 @@ class Back(NamedTuple):
 
     h_row: int
     c_row: int
+    scratch: np.ndarray        # (r * 4 * lanes,) NORM; a forward pass has one of its own
     dy: np.ndarray             # (r * h_width,)
     dh: np.ndarray             # (n * h_row,) gradient by the states that goes past the gates
     d_in: np.ndarray           # (n * h_row,) gradient by what the product took
@@ -140,8 +140,12 @@ class Back(NamedTuple):
  AT_PACKED_BACK_2) = range(22, 92, 2)  # fmt: skip
 
 
-def table_of(run, back=None, functions=()):
-    """Return the table (int64) of a run; its arrays must live for as long as it is used."""
+def table_of(run, back=None, functions=(), scratch=None):
+    """Return the table (int64) of a run; its arrays must live for as long as it is used.
+
+    A run is read by any number of backward passes at a time, so what they write to is not of it: a forward pass gives
+    its ``scratch`` here.
+    """
     table = np.zeros(AT_PACKED_BACK_2 + 2, np.int64)
     n_numbers, n_backward = AT_H_ROW, AT_C_ROW - AT_H_ROW + 1
     table[:n_numbers] = run[:n_numbers]
@@ -149,6 +153,8 @@ def table_of(run, back=None, functions=()):
     if back:
         table[AT_H_ROW : AT_C_ROW + 1] = back[:n_backward]
         arrays += back[n_backward:]
+    elif scratch is not None:
+        arrays.append(scratch)
     table[DO_PRODUCT_2 : DO_PRODUCT_2 + len(functions)] = functions
     for i, array in enumerate(arrays):
         assert array.flags.c_contiguous

@@ -492,14 +492,14 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         of_units(gains[2]) if on & NORM and kind == LSTM else none,
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
-        np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype),
     )  # fmt: skip
+    scratch = np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype)
     part_x, scale_x = none, none
     if n_rows:
-        part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x)
+        part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x, scratch)
         bounds = share_rows(starts, n, packed.nbytes + packed_2.nbytes)
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
-        _forward(gates, table_of(s, functions=_functions(dtype, False)),
+        _forward(gates, table_of(s, None, _functions(dtype, False), scratch),
                  np.zeros(0, np.int64) if bounds is None else bounds, n_workers)  # fmt: skip
     pool.give(packed, *((packed_2,) if len(packed_2) else ()))
     kept = Kept(
@@ -512,7 +512,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     return kept, tuple(array for array in pooled if len(array))
 
 
-def _inputs(s, lay, x, w_x, bias, gain_x):
+def _inputs(s, lay, x, w_x, bias, gain_x, scratch):
     """Write the inputs' part of all gates; return it normalised, and its scale, with layer normalisation."""
     n_rows, lane, step = len(x), lay.lane, lay.step
     dtype = x.dtype
@@ -526,7 +526,7 @@ def _inputs(s, lay, x, w_x, bias, gain_x):
         project(x, n_rows, packed_x, np.zeros_like(packed_bias), n_vectors, part_x, step, 0)
         _blank(part_x, s, lay)
         in_panels = _in_panels(bias, lay.n_gates, lay.order_x, lay.beside, 0, step, lane)
-        _normalize_inputs(part_x, table_of(s), part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
+        _normalize_inputs(part_x, table_of(s, scratch=scratch), part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
     else:
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
     _blank(s.gates, s, lay)
@@ -879,7 +879,8 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
         n_side = s.h_width // (4 * lane)
     dgates = pool.take(len(s.gates), dtype)
     d = Back(
-        h_row, row, padded_rows(dy, s.h_width).reshape(-1), dh.reshape(-1), d_in.reshape(-1),
+        h_row, row, np.zeros(n_rows * 4 * lane if normed else 0, dtype), padded_rows(dy, s.h_width).reshape(-1),
+        dh.reshape(-1), d_in.reshape(-1),
         np.zeros(n * row, dtype), dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
         pool.take(n_side * n_rows * 4 * lane, dtype), np.zeros(len(s.norm_c), dtype), packed, packed_2,
     )  # fmt: skip
@@ -899,7 +900,7 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     more = _options_back(s, d, lay, part_x, before, n_rows)
     if normed:
         # In their place: what else needs the gradients by the gates themselves has been made.
-        _inputs_back(dgates, table_of(s), dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
+        _inputs_back(dgates, table_of(s, d), dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
     dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
     dw_x = pool.array((n_in, lay.n_gates * units), dtype)
     dw_h = pool.array((s.h_units, lay.n_gates * units), dtype)
