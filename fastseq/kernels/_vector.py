@@ -89,6 +89,7 @@ def _vector(dtype: Any) -> Any:
 
 
 def splat(builder: Any, value: Any, vector: Any) -> Any:
+    """Return a vector of copies of a number."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
     zeros = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
@@ -110,6 +111,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: An
 
 
 def check_flat(array: Any) -> None:
+    """Raise where Numba's type is none of a flat contiguous array: offsets would mean something else."""
     if not (isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"):
         raise TypeError(f"expected a flat contiguous array, got {array}")
 

@@ -32,6 +32,7 @@ def _lanes(array: np.ndarray) -> int:
 
 
 def row_zeros(array: np.ndarray, n: int) -> np.ndarray:
+    """Return a row of ``n`` vectors of zeros."""
     return np.zeros((n, _lanes(array)), array.dtype)
 
 
@@ -39,18 +40,22 @@ row_lanes = _lanes
 
 
 def row_add_product(row: np.ndarray, factor: Any, array: np.ndarray, offset: int) -> np.ndarray:
+    """Return the row plus a number times the numbers from ``offset`` on."""
     return row + factor * array[offset:offset + row.size].reshape(row.shape)
 
 
 def row_add(row: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the sum of two rows."""
     return row + other
 
 
 def row_put(row: np.ndarray, array: np.ndarray, offset: int) -> None:
+    """Write the row."""
     array[offset:offset + row.size] = row.reshape(-1)
 
 
 def row_store(row: np.ndarray, array: np.ndarray, offset: int, count: int) -> None:
+    """Write as many numbers of the row as ``count``."""
     count = min(count, row.size)
     array[offset:offset + count] = row.reshape(-1)[:count]
 
@@ -58,6 +63,7 @@ def row_store(row: np.ndarray, array: np.ndarray, offset: int, count: int) -> No
 def tile_add_products(
     tile: np.ndarray, n: int, a: np.ndarray, a_at: Any, i: int, b: np.ndarray, b_at: Any, j: int, d: int
 ) -> np.ndarray:
+    """Return the sums plus products of vectors of rows of ``a`` and of ``b``."""
     m, lane = len(tile) // n, _lanes(a)
     x = np.array([a[place + d:place + d + lane] for place in a_at[i:i + n]])
     y = np.array([b[place + d:place + d + lane] for place in b_at[j:j + m]])
@@ -65,12 +71,14 @@ def tile_add_products(
 
 
 def tile_totals(tile: np.ndarray, array: np.ndarray, offset: int) -> None:
+    """Write the sum of each vector's numbers."""
     array[offset:offset + len(tile)] = tile.sum(axis=1)
 
 
 def tile_weigh(
     tile: np.ndarray, scores: np.ndarray, place: int, targets: np.ndarray, first: int, rate: Any
 ) -> None:
+    """Write what word2vec's gradients are multiplied by, from the sums of scores."""
     n = len(tile)
     score, target = tile.sum(axis=1), targets[first:first + n]
     # 1 / (1 + exp(-x)) without an exponential that could overflow.
@@ -88,6 +96,7 @@ def tile_weigh_and_count(
     products: np.ndarray,
     linear: np.ndarray,
 ) -> None:
+    """Do the same, and add up the loss."""
     tile_weigh(tile, scores, place, targets, first, rate)
     n = len(tile)
     score, target = tile.sum(axis=1), targets[first:first + n]
@@ -96,12 +105,14 @@ def tile_weigh_and_count(
 
 
 def rows_load(like: np.ndarray, array: np.ndarray, at: Any, j: int, d: int) -> np.ndarray:
+    """Return a vector of each of some rows."""
     return np.array([array[place + d:place + d + _lanes(array)] for place in at[j:j + len(like)]])
 
 
 def rows_update(
     rows: np.ndarray, sums: np.ndarray, array: np.ndarray, offset: int, factors: np.ndarray, first: int
 ) -> np.ndarray:
+    """Return ``sums`` plus the vector at ``offset`` times each factor; the vector grows by ``rows`` times theirs."""
     return rows_update_apart(rows, sums, array, offset, array, offset, factors, first)
 
 
@@ -115,6 +126,7 @@ def rows_update_apart(
     factors: np.ndarray,
     first: int,
 ) -> np.ndarray:
+    """Do the same, but what the vector would grow by is added to another array."""
     lane = _lanes(array)
     x = array[offset:offset + lane].copy()
     own = factors[first:first + len(rows)]
@@ -123,9 +135,10 @@ def rows_update_apart(
 
 
 def rows_accumulate(sums: np.ndarray, array: np.ndarray, at: Any, j: int, d: int) -> None:
+    """Add sums to rows."""
     for place, total in zip(at[j:j + len(sums)], sums):
         array[place + d:place + d + len(total)] += total
 
 
 def prefetch(array: np.ndarray, offset: int) -> None:
-    pass
+    """Do nothing."""

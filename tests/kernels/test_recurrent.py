@@ -369,6 +369,7 @@ def test_a_copied_cache_is_the_cache():
     *_, cache = run("lstm", made, train=True)
     assert copy.copy(cache) is cache
     assert copy.deepcopy(cache) is cache
+    # That it cannot be pickled is what is asserted: its memory is another pass's once it is gone.
     with pytest.raises(TypeError, match="is not saved"):
         pickle.dumps(cache)
 

@@ -65,7 +65,7 @@ _ROWS_BYTES = 2**19
 _MOST_KEPT = 384
 # Rows for which panels may pass by once more so that all threads have as many.
 _LEAST_BLOCK = 48
-# Bytes of a panel that is summed at a time: 64 KB (1400 x 4600 x 1150: 390 GFLOP/s, with 256 KB 385).
+# Bytes of a panel that is summed at a time: 64 KB (3712 x 256 x 1024: 389 GFLOP/s, with 256 KB 349).
 _DEPTH_BYTES = 2**16
 # Rows of weights that are packed at a time.
 _PACKED_ROWS = 4
@@ -333,8 +333,8 @@ def _project_back(
         restore_denormals(before)
 
 
-# What a vector of columns costs in tiles of so many: with few the sums wait for one another.
-_COSTS = {4: 1.0, 2: 1.1, 1: 1.4}
+# What a vector of columns costs in tiles of so many, which wait for their sums: measured with 640 and with 256 columns.
+_COSTS = {4: 1.0, 2: 1.2, 1: 1.6}
 
 
 def columns_of(n_out, lane):

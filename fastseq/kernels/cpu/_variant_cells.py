@@ -57,6 +57,7 @@ __all__ = [
     "row_cells",
     "row_cells_back",
     "states_back",
+    "table_of",
 ]
 
 # Kinds of cells; BEFORE is the GRU that resets before the product with w_h.
@@ -126,7 +127,7 @@ class Back(NamedTuple):
 
 
 # Places in the table of a run: its numbers, the addresses of functions, then an address and a length for each array.
-# Passed as a tuple of arrays, seven numbers each, the same takes Numba minutes to compile.
+# Passed as a tuple of arrays, seven numbers each, the same took Numba about twice as long to compile.
 (AT_KIND, AT_OPTIONS, AT_N_SEQUENCES, AT_N_PANELS, AT_STEP, AT_UNITS, AT_WIDTH, AT_H_UNITS, AT_H_WIDTH, AT_H_ROW,
  AT_C_ROW) = range(11)  # fmt: skip
 (DO_PRODUCT_2, DO_PRODUCT_3, DO_PRODUCT_4, DO_CELLS, DO_ROW_CELLS, DO_PUT_STATES, DO_CANDIDATES, DO_PANELS, DO_SECOND,
@@ -179,7 +180,7 @@ def normalize_rows(like, table, buffer, row, n_rows, first, end, scales, scale_s
     """Bring rows of panels, each its vectors from lane ``first`` to ``end``, to mean 0 and variance 1.
 
     What their distances from the mean were multiplied by goes to ``scales[row * scale_step]`` and so on. Panel after
-    panel for all rows: row after row each meets a page of memory for 256 bytes (1.9 instead of 1.1 times a plain LSTM).
+    panel for all rows, as they lie in memory: row after row would meet another page every 256 bytes.
     """
     starts = array_at(table, AT_STARTS, table)
     scratch = array_at(table, AT_SCRATCH, like)

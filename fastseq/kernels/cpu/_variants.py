@@ -288,14 +288,12 @@ def _part_forward(like, table, t, turn, worker, n_workers):
     """Run a thread's share of one part of a step."""
     starts = array_at(table, AT_STARTS, table)
     n_panels = table[AT_N_PANELS]
-    options = table[AT_OPTIONS]
     rows = starts[t + 1] - starts[t]
     if turn == 0:
         first, end = worker * n_panels // n_workers, (worker + 1) * n_panels // n_workers
         call_at(table[DO_PANELS], (like, table, t, 0, rows, first, end))
     elif turn == 1:
-        if options & NORM:
-            _rows_forward(like, table, t, worker * rows // n_workers, (worker + 1) * rows // n_workers)
+        _rows_forward(like, table, t, worker * rows // n_workers, (worker + 1) * rows // n_workers)
     else:
         columns = _columns_of(like, table)
         first, end = worker * columns // n_workers, (worker + 1) * columns // n_workers
@@ -915,8 +913,8 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
         left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)
         _weigh(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
         if s.kind == BEFORE:
-            weigh_back(left, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n := np.empty((n_in, units), dtype),
-                       side_by_side=True)  # fmt: skip
+            dw_n = np.empty((n_in, units), dtype)
+            weigh_back(left, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
             dw_x[:, 2 * units :] = dw_n
         pool.give(left)
         left = spread_rows(s.h_in.reshape(-1, s.h_width), before, n_rows, s.h_units)

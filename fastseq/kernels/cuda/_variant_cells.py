@@ -8,27 +8,7 @@ from ._variants import Cell, norm_back, normalized, sigmoid
 __all__ = ["GRU", "LSTM", "RNN", "ResetBefore"]
 
 
-class _Plain(Cell):
-    """A cell whose states go into one product."""
-
-    def begin_back(self):
-        """Return sums of gradients, to be added to."""
-        return {}
-
-    def carry(self, by_h):
-        """Return the gradient by what the product took."""
-        return _cuda.xp().matmul(by_h, self.w_h.T)
-
-    def weights_back(self, before, d_h, steps):
-        """Return the gradient by w_h."""
-        return _cuda.xp().matmul(before.T, d_h)
-
-    def end_back(self, sums, d_h, gains):
-        """Return the gradients of what only some cells have."""
-        return gains
-
-
-class LSTM(_Plain):
+class LSTM(Cell):
     """Gates i, f, g, o."""
 
     def forward(self, by_x, by_h, h, h_in, c):
@@ -98,7 +78,7 @@ class LSTM(_Plain):
         return more
 
 
-class GRU(_Plain):
+class GRU(Cell):
     """Gates r, z, n; resets after the product."""
 
     def forward(self, by_x, by_h, h, h_in, c):
@@ -127,7 +107,7 @@ class GRU(_Plain):
         return [sums.get("b_n", _cuda.xp().zeros_like(self.b_n)), *gains]
 
 
-class ResetBefore(_Plain):
+class ResetBefore(Cell):
     """Gates r, z, n; resets before the product of the candidate."""
 
     def states_part(self, h_in):
@@ -168,7 +148,7 @@ class ResetBefore(_Plain):
         return [_cuda.xp().zeros(len(self.w_h), d_h.dtype)]
 
 
-class RNN(_Plain):
+class RNN(Cell):
     """One gate; ``nonlinearity`` tanh or relu."""
 
     nonlinearity = "tanh"

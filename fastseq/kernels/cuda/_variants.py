@@ -75,6 +75,18 @@ class Cell:
         """Return the product of the states with their weights."""
         return _cuda.xp().matmul(h_in, self.w_h)
 
+    def carry(self, by_h):
+        """Return the gradient by what the product took."""
+        return _cuda.xp().matmul(by_h, self.w_h.T)
+
+    def weights_back(self, before, d_h, steps):
+        """Return the gradient by w_h."""
+        return _cuda.xp().matmul(before.T, d_h)
+
+    def end_back(self, sums, d_h, gains):
+        """Return the gradients of what only some cells have."""
+        return gains
+
 
 def _keep(options, name, rows):
     keep = options.get(name)
@@ -126,7 +138,7 @@ def backward(dy, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):
     dc = None if dc_n is None else _cuda.asarray(dc_n.copy())
     d_x = _cuda.asarray(xp.zeros((len(x), w_x.shape[1]), x.dtype))
     d_h = _cuda.asarray(xp.zeros((len(x), w_x.shape[1]), x.dtype))
-    sums = cell.begin_back()
+    sums: dict[str, Any] = {}
     h_gains = None
     for step in reversed(steps):
         mine = slice(step.first, step.first + step.rows)
