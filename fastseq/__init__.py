@@ -19,10 +19,17 @@ _NAMES = {
     # word2vec
     "SkipGram": ".models.word2vec:SkipGram",
     "CBOW": ".models.word2vec:CBOW",
+    # language models
+    "LanguageModel": ".models.language_model:LanguageModel",
+    "DynamicEvaluation": ".models.adaptation:DynamicEvaluation",
+    "ContinuousCache": ".models.adaptation:ContinuousCache",
+    "presets": ".models.presets",
+    "load": ".models.files:load",
     # drawing words
     "UnigramTable": ".sampling:UnigramTable",
     # training
     "SGD": ".training.optimizers:SGD",
+    "ASGD": ".training.averaging:ASGD",
     "AdaGrad": ".training.optimizers:AdaGrad",
     "RMSprop": ".training.optimizers:RMSprop",
     "Adam": ".training.optimizers:Adam",

@@ -1,17 +1,25 @@
-"""``fastseq demo``: text that is on every machine, counted and learned from; both kinds of vectors are asked."""
+"""``fastseq demo``: text that is on every machine, counted, learned from and written on; both vectors are asked."""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .vectors.word_vectors import WordVectors
+
+if TYPE_CHECKING:
+    from .text.corpus import Corpus
 
 __all__ = ["run"]
 
 _EPOCHS = 20
+# Of the text that the language model reads.
+_MOST_TOKENS = 400_000
 _WORDS = ("matrix", "mean", "string", "file", "integer", "thread", "server", "probability", "month", "polynomial")
 _ANALOGIES = (
     ("minimum", "maximum", "min"),
@@ -34,12 +42,13 @@ _DRAWN = (
 
 
 def run(output: str = "fastseq-demo") -> None:
-    """Train vectors in two ways on the documentation of installed packages; print answers, write vectors and a picture.
+    """Train vectors in two ways and a language model on the documentation of installed packages, and ask them.
 
     Parameters
     ----------
     output : str
-        ``output.safetensors`` (by counting), ``output-skipgram.safetensors`` and ``output.png`` are written.
+        ``output.safetensors`` (by counting), ``output-skipgram.safetensors``, ``output-lm.safetensors`` and
+        ``output.png`` are written.
     """
     from .io import check_writable
     from .models.count_vectors import CountVectors
@@ -48,9 +57,10 @@ def run(output: str = "fastseq-demo") -> None:
     from .vectors.formats import check_target
 
     counted_file, learned_file, picture = f"{output}.safetensors", f"{output}-skipgram.safetensors", f"{output}.png"
+    model_file = f"{output}-lm.safetensors"
     for path in (counted_file, learned_file):
         check_target(path)
-    for path in (counted_file, learned_file, picture):
+    for path in (counted_file, learned_file, model_file, picture):
         check_writable(path)
     begin = time.perf_counter()
 
@@ -99,6 +109,34 @@ def run(output: str = "fastseq-demo") -> None:
     learned.save(learned_file)
     tell(f"wrote {counted_file} and {learned_file}; ask them: fastseq similar {learned_file} matrix")
     _draw(counted, picture, tell)
+    _write_sentences(corpus, model_file, tell, bar)
+
+
+def _write_sentences(text: Corpus, path: str, tell: Callable[[str], None], bar: int) -> None:
+    """Train a small language model on the same text, and let it write."""
+    from .models.language_model import LanguageModel
+    from .text.corpus import Corpus
+    from .training import Adam
+
+    # Its sentences once more, with their ends: as many as take some ten seconds.
+    n_sentences = int(np.searchsorted(text.offsets, _MOST_TOKENS, side="right")) - 1
+    corpus = Corpus.from_sentences((text.sentence(i) for i in range(n_sentences)), eos="<eos>")
+    tell("a language model, which tells the next word (the first time, the kernels are compiled) ...")
+    model = LanguageModel(
+        embedding_size=100, hidden_size=100, num_layers=1, tie_weights=True, output_dropout=0.1, random_state=0
+    )
+    history = model.fit(corpus, epochs=1, batch_size=20, bptt=35, optimizer=Adam(0.005), clip=1.0, verbose=bar)
+    speed = history.items_per_second[-1]
+    tell(f"perplexity {history.perplexity[-1]:.0f} in the first epoch, {speed:,.0f} words/s; it writes:")
+    print()
+    for begin in ("", "return the", "if the"):
+        text = model.generate(
+            begin, 25, temperature=0.7, top_p=0.9, stop="<eos>", random_state=1
+        ).removesuffix("<eos>")
+        print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    "))
+    print()
+    model.save(path)
+    tell(f'wrote {path}; let it go on: fastseq generate {path} "return the"')
 
 
 def _answer(vectors: WordVectors, a: str, b: str, c: str) -> str:

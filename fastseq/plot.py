@@ -1,4 +1,4 @@
-"""Pictures of word vectors and of gradients.
+"""Pictures of word vectors, of gradients and of the course of a training.
 
 Each function draws on Matplotlib Axes and returns them; none shows or saves anything.
 """
@@ -6,7 +6,7 @@ Each function draws on Matplotlib Axes and returns them; none shows or saves any
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .vectors import WordVectors
 
-__all__ = ["gradient_norms", "vectors", "spectrum"]
+__all__ = ["gradient_norms", "loss", "spectrum", "vectors"]
 
 _METHODS = ("pca", "first")
 _COLOUR = "#1f5a99"
@@ -322,4 +322,59 @@ def gradient_norms(norms: Any, labels: Sequence[str] | None = None, ax: Axes | N
     gone = lines.size - int((np.isfinite(lines) & (lines > 0)).sum())
     if gone:
         ax.set_title(f"{gone} of {lines.size} norms are zero or not finite and not drawn", fontsize=9)
+    return ax
+
+
+def loss(history: Any, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Draw how losses fell, or perplexities, which stand on a logarithmic scale.
+
+    Parameters
+    ----------
+    history : History, dict of lists, or list of numbers
+        What ``fit`` returned. Where it holds "epoch", that is the horizontal axis.
+    names : sequence of str, optional
+        Which of its lists to draw. By default the perplexities where there are any, else the losses.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueRangeError
+        There is nothing to draw, or something else than lists of numbers.
+    MissingExtraError
+        Matplotlib is not installed.
+    """
+    lists = history if isinstance(history, Mapping) else {"loss": history}
+    if names is None:
+        kind = next((kind for kind in ("perplexity", "loss") if any(kind in name for name in lists)), "loss")
+        names = [name for name in lists if kind in name]
+    missing = [name for name in names if name not in lists]
+    if missing or not names:
+        raise ValueRangeError(f"the history has no {missing or 'loss'}, it has {sorted(lists)}; pass names=")
+    drawn = {}
+    for name in names:
+        numbers = np.asarray(lists[name])
+        if numbers.dtype.kind not in "fiu" or numbers.ndim != 1 or numbers.size == 0:
+            raise DTypeError(f"{name} is no list of numbers, expected one at least")
+        drawn[name] = numbers.astype(np.float64)
+    if len({numbers.size for numbers in drawn.values()}) > 1:
+        sizes = [numbers.size for numbers in drawn.values()]
+        raise ShapeError(f"the lists have {sizes} numbers, expected as many each")
+    n = len(next(iter(drawn.values())))
+    places = np.asarray(lists.get("epoch", np.arange(1, n + 1)), np.float64)
+    ax = _axes(ax, (7.0, 4.0))
+    for name, numbers in drawn.items():
+        marker = "." if n <= 60 else None
+        ax.plot(places, np.where(np.isfinite(numbers), numbers, np.nan), linewidth=1.4, label=name, marker=marker)
+    if all("perplexity" in name for name in names) and all((numbers > 0).any() for numbers in drawn.values()):
+        ax.set_yscale("log")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(names[0].removeprefix("valid_") if len({name.removeprefix("valid_") for name in names}) == 1 else "")
+    ax.grid(alpha=0.25, linewidth=0.5, which="both")
+    if len(drawn) > 1:
+        ax.legend(frameon=False)
     return ax

@@ -350,7 +350,7 @@ class TestWord2Vec:
         np.testing.assert_allclose(ended["cat"], begun["cat"], atol=1e-4)
 
     def test_resume_goes_on_as_if_nothing_had_happened(self, text, tmp_path, monkeypatch):
-        from fastseq import cli
+        from fastseq.cli import vectors as commands
 
         whole, half, rest = tmp_path / "whole.npz", tmp_path / "half.npz", tmp_path / "rest.npz"
         options = ["--epochs", "4", "--threads", "1", "--seed", "3", "--lowercase", "--eos", "$"]
@@ -361,7 +361,7 @@ class TestWord2Vec:
                 signal.raise_signal(signal.SIGINT)
 
         # A callback stands in for Ctrl-C in the middle.
-        monkeypatch.setattr(cli, "_tell_epoch", stop)
+        monkeypatch.setattr(commands, "_tell_epoch", stop)
         checkpoint = tmp_path / "checkpoint"
         arguments = ["train", "skipgram", text, "-o", half, "--dim", "6", *options, "--checkpoint", checkpoint]
         assert main([str(argument) for argument in arguments]) == 130
@@ -656,3 +656,89 @@ class TestWrong:
         assert "--encoding-errors replace" in failure(capsys, "train", "count", path, "-o", tmp_path / "v.vec")
         path.write_bytes("吾輩は猫である。".encode("cp932"))
         assert "iconv -f CP932" in failure(capsys, "train", "count", path, "-o", tmp_path / "v.vec")
+
+
+@pytest.fixture(scope="module")
+def model(text, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lm") / "lm.safetensors"
+    options = ["--preset", "rnnlm", "--hidden-size", "16", "--embedding-size", "16", "--batch-size", "5", "--quiet"]
+    assert main(["train", "lm", str(text), "-o", str(path), "--valid", str(text), *options]) == 0
+    return path
+
+
+class TestLanguageModels:
+    def test_train_generate_and_perplexity(self, model, text, capsys):
+        assert main(["generate", str(model), "the cat", "-n", "3", "--seed", "1", "--samples", "2"]) == 0
+        texts = capsys.readouterr().out.strip().split("\n\n")
+        assert len(texts) == 2
+        assert all(line.startswith("the cat ") and "<unk>" not in line for line in texts)
+        assert main(["perplexity", str(model), str(text)]) == 0
+        shown = capsys.readouterr().out
+        value = float(shown.split()[1])
+        assert value < 13
+        assert "3,200 tokens" in shown
+        assert main(["perplexity", str(model), str(text), "--cache", "20", "--dynamic", "0.1"]) == 0
+        assert float(capsys.readouterr().out.split()[1]) < value
+
+    def test_a_preset_is_changed_and_told(self, text, tmp_path, capsys):
+        path = tmp_path / "lm.safetensors"
+        told = ["--preset", "rnnlm", "--cell", "gru", "--epochs", "1", "--dtype", "float16", "--learning-rate", "1"]
+        assert main(["train", "lm", str(text), "-o", str(path), "--hidden-size", "8", *told]) == 0
+        shown = capsys.readouterr().err
+        assert "epoch 1: perplexity" in shown
+        assert "tokens/s" in shown
+        model = fs.load(path)
+        assert (model.cell, model.hidden_size, model.embedding_size) == ("gru", 8, 100)
+        assert "parameters to" in shown
+
+    def test_characters(self, text, tmp_path, capsys):
+        path = tmp_path / "lm.safetensors"
+        small = ["--hidden-size", "8", "--epochs", "1", "--quiet"]
+        assert main(["train", "lm", str(text), "-o", str(path), "--tokenizer", "char", *small]) == 0
+        assert fs.load(path).vocab_.eos == "\n"
+        assert main(["generate", str(path), "the c", "-n", "5", "--seed", "0"]) == 0
+        assert capsys.readouterr().out.startswith("the c")
+
+    def test_resume(self, text, tmp_path):
+        checkpoint, whole, rest = (str(tmp_path / f"{name}.safetensors") for name in ("c", "whole", "rest"))
+        small = [
+            "train", "lm", str(text), "--hidden-size", "8", "--embedding-size", "8", "--batch-size", "5", "--quiet",
+        ]  # fmt: skip
+        assert main([*small, "--epochs", "3", "-o", whole]) == 0
+        assert main([*small, "--epochs", "1", "-o", rest, "--checkpoint", checkpoint]) == 0
+        assert main(["train", "lm", str(text), "-o", rest, "--resume", checkpoint, "--epochs", "3", "--quiet"]) == 0
+        for name, param in fs.load(whole).params.items():
+            assert np.array_equal(param.value, fs.load(rest).params[name].value)
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [
+            (["train", "lm", "{text}", "-o", "{new}.vec"], "expected a name in .safetensors"),
+            (["train", "lm", "{text}", "-o", "{new}", "--preset", "gpt"], "no preset 'gpt'"),
+            (["train", "lm", "{text}", "-o", "{new}", "--dropout", "2"], "dropout is 2"),
+            (["train", "lm", "{text}", "-o", "{new}", "--learning-rate", "-1"], "learning_rate is -1"),
+            (["train", "lm", "{text}", "-o", "{new}", "--batch-size", "99999", "--quiet"], "smaller batch_size"),
+            (["train", "lm", "{text}", "-o", "{new}", "--valid", "{new}"], "given for two files"),
+            (["train", "lm", "{text}", "-o", "{new}", "--valid", "{none}"], "none"),
+            (["train", "lm", "{text}", "-o", "{new}", "--resume", "{lm}"], "load a checkpoint"),
+            (["train", "lm", "{text}", "-o", "{new}", "--resume", "{lm}", "--dropout", "0.1"], "leave out others"),
+            (["generate", "{none}", "the"], "does not exist"),
+            (["generate", "{text}", "the"], "not a whole safetensors file"),
+            (["generate", "{lm}", "the", "--temperature", "-1"], "temperature is -1"),
+            (["generate", "{lm}", "the", "--top-p", "0"], "top_p is 0"),
+            (["generate", "{lm}", "the", "--top-p", "1.2"], "top_p is 1.2"),
+            (["generate", "{lm}", "the", "--top-k", "0"], "0 is below 1"),
+            (["generate", "{lm}", "the", "--stop", "zebra"], "zebra"),
+            (["perplexity", "{lm}", "{none}"], "none"),
+            (["perplexity", "{lm}", "{empty}"], "holds no"),
+            (["perplexity", "{lm}", "{text}", "--dynamic", "-1"], "learning_rate is -1"),
+        ],
+    )
+    def test_mistakes_take_one_line(self, model, text, tmp_path, capsys, arguments, match):
+        empty = tmp_path / "empty.txt"
+        empty.write_text("")
+        new = tmp_path / "new.safetensors"
+        places = {"text": text, "lm": model, "new": new, "none": tmp_path / "none", "empty": empty}
+        line = failure(capsys, *(argument.format(**places) for argument in arguments))
+        assert match in line
+        assert not new.exists()

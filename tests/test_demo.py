@@ -33,7 +33,8 @@ def shown(tmp_path_factory):
 def test_files(shown):
     folder, _ = shown
     assert sorted(path.name for path in folder.iterdir()) == [
-        "fastseq-demo-skipgram.safetensors", "fastseq-demo.png", "fastseq-demo.safetensors",
+        "fastseq-demo-lm.safetensors", "fastseq-demo-skipgram.safetensors", "fastseq-demo.png",
+        "fastseq-demo.safetensors",
     ]  # fmt: skip
     assert (folder / "fastseq-demo.png").read_bytes().startswith(b"\x89PNG")
     for name in FILES:
@@ -81,3 +82,13 @@ def test_progress_is_told(shown):
     assert "the kernels are compiled" in printed
     # A terminal gets a bar, all else a line for every fifth epoch.
     assert "epoch 5 of 20" in printed or sys.stderr.isatty()
+
+
+def test_a_sentence_is_written(shown):
+    folder, printed = shown
+    model = fs.load(folder / "fastseq-demo-lm.safetensors")
+    # A model of the words' frequencies has 525; 260 was measured.
+    assert model.history.perplexity[-1] < 400
+    line = next(line for line in printed.splitlines() if line.startswith("  return the"))
+    assert all(word in model.vocab_ for word in line.split())
+    assert 3 < len(line.split()) <= 27

@@ -158,6 +158,36 @@ def test_without_matplotlib(wv, monkeypatch):
         plot.spectrum([1.0])
 
 
+class TestLoss:
+    def test_perplexities_of_a_history(self):
+        history = {"epoch": [0.5, 1.0], "loss": [3.0, 2.0], "perplexity": [20.1, 7.4]}
+        history["valid_perplexity"] = [30.0, np.inf]
+        ax = plot.loss(history)
+        assert ax.get_yscale() == "log"
+        assert ax.get_ylabel() == "perplexity"
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["perplexity", "valid_perplexity"]
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0.5, 1.0])
+        np.testing.assert_array_equal(ax.lines[1].get_ydata(), [30.0, np.nan])
+        ax = plot.loss(history, ["loss"])
+        assert ax.lines[0].get_ydata().tolist() == [3.0, 2.0]
+        assert ax.get_legend() is None
+
+    def test_a_list(self):
+        ax = plot.loss([3, 2, 1])
+        assert ax.lines[0].get_xdata().tolist() == [1, 2, 3]
+        assert plot.loss([1.0], ax=ax) is ax
+
+    def test_bad_arguments(self):
+        with pytest.raises(ValueRangeError, match="names="):
+            plot.loss({"speed": [1.0]})
+        with pytest.raises(ValueRangeError, match="no \\['x'\\]"):
+            plot.loss({"loss": [1.0]}, ["x"])
+        with pytest.raises(DTypeError, match="no list of numbers"):
+            plot.loss([])
+        with pytest.raises(ShapeError, match="as many each"):
+            plot.loss({"loss": [1.0], "valid_loss": [1.0, 2.0]})
+
+
 class TestGradientNorms:
     def test_lines(self):
         norms = np.array([[1e-6, 1e-3, 1.0], [0.0, 2.0, np.inf]])

@@ -80,9 +80,9 @@ class Kernel:
             return function(*given[n:], cache)
         result = function(*given, **options)
         if not self.changes:
-            return result
+            return np.asarray(result) if isinstance(result, float) else result
         changed = [given[i] for i in self.changes]
-        numbers = (np.asarray(number) for number in result)
+        numbers = (np.asarray(number) for number in result or ())
         return (*changed, *(n.astype(changed[0].dtype if n.dtype.kind == "f" else np.int64) for n in numbers))
 
     def _attribute(self, module: str, name: str) -> Any:
@@ -124,6 +124,11 @@ _KERNELS = (
     Kernel("word2vec_train", "word2vec", {"float32": 3e-5, "float64": 1e-11}, changes=(2, 3)),
     Kernel("huffman_tree", "word2vec", {}),
     Kernel("softmax_cross_entropy", "softmax", {"float32": 2e-5, "float64": 1e-11}),
+    Kernel("sum_of_squares", "optim", {"float32": 1e-12, "float64": 1e-12}),
+    Kernel("sgd_step", "optim", {"float32": 1e-6, "float64": 1e-14}, changes=(0, 2)),
+    Kernel("adagrad_step", "optim", {"float32": 1e-6, "float64": 1e-14}, changes=(0, 2)),
+    Kernel("rmsprop_step", "optim", {"float32": 2e-6, "float64": 1e-14}, changes=(0, 2)),
+    Kernel("adam_step", "optim", {"float32": 2e-6, "float64": 1e-14}, changes=(0, 2, 3)),
     *(
         kernel
         for family, n in (("lstm", 6), ("gru", 6), ("rnn", 5))

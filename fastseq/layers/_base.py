@@ -116,7 +116,7 @@ class Param:
         An argument is not as described.
     """
 
-    __slots__ = ("_spare", "grad", "value")
+    __slots__ = ("_lent", "_spare", "grad", "value")
 
     def __init__(self, value: np.ndarray, grad: np.ndarray | RowSparseGrad | None = None) -> None:
         value = np.asarray(value)
@@ -127,6 +127,8 @@ class Param:
         self.value: np.ndarray = value
         self.grad: np.ndarray | RowSparseGrad | None = None
         self._spare: np.ndarray | None = None
+        # Whether the gradient's memory is somebody else's, who has lent it to be read.
+        self._lent = False
         if grad is not None:
             self.add_grad(grad)
 
@@ -142,18 +144,23 @@ class Param:
 
     def zero_grad(self) -> None:
         """Forget the gradient. A dense one's memory is kept and written again by the next pass."""
-        if isinstance(self.grad, np.ndarray):
+        if isinstance(self.grad, np.ndarray) and not self._lent:
             self._spare = self.grad
-        self.grad = None
+        self.grad, self._lent = None, False
 
-    def add_grad(self, grad: np.ndarray | RowSparseGrad) -> None:
-        """Add ``grad`` to the gradient. A dense one is copied; the arrays of a row-sparse one are kept."""
+    def add_grad(self, grad: np.ndarray | RowSparseGrad, lent: bool = False) -> None:
+        """Add ``grad`` to the gradient. A dense one is copied; the arrays of a row-sparse one are kept.
+
+        One that is ``lent`` is not copied before something is added to it: whoever lends it does not change it.
+        """
         if isinstance(grad, RowSparseGrad):
             self._add_rows(grad)
             return
         if grad.shape != self.shape:
             raise ShapeError(f"the gradient has shape {grad.shape}, expected the parameter's {self.shape}")
-        if self.grad is None:
+        if self.grad is None and lent and grad.dtype == self.dtype and grad.flags.c_contiguous:
+            self.grad, self._lent = grad, True
+        elif self.grad is None:
             self.grad = self._memory()
             self.grad[...] = grad
         else:
@@ -176,6 +183,10 @@ class Param:
             if self.grad is not None:
                 self.grad.add_to(dense)
             self.grad = dense
+        elif self._lent:
+            dense = self._memory()
+            dense[...] = self.grad
+            self.grad, self._lent = dense, False
         return self.grad
 
     def _add_rows(self, grad: RowSparseGrad) -> None:
@@ -190,7 +201,7 @@ class Param:
         elif isinstance(self.grad, RowSparseGrad):
             self.grad = self.grad + grad
         else:
-            grad.add_to(self.grad)
+            grad.add_to(self.dense_grad())
 
     def _memory(self) -> np.ndarray:
         if self._spare is None or self._spare.shape != self.shape or self._spare.dtype != self.dtype:
@@ -216,6 +227,8 @@ class Layer:
     """
 
     params: dict[str, Param]
+    # How many passes have drawn random numbers: the next draws others. Checkpoints keep it.
+    _passes: int = 0
 
     def __init__(self) -> None:
         self.params = {}

@@ -13,7 +13,7 @@ from .recurrent import GRU, LSTM, RNN
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
-_MANY = ("num_layers", "bidirectional", "merge", "dropout")
+_MANY = ("num_layers", "bidirectional", "merge", "dropout", "batch_first")
 # One mask serves for all steps of a sequence, and a cell does not know where one begins.
 _WHOLE = ("input_dropout", "recurrent_dropout", "weight_dropout")
 
@@ -114,7 +114,7 @@ class _Cell(Layer):
         """
         if not (isinstance(cache, tuple) and len(cache) == 4):
             raise DTypeError(f"cache is {type(cache).__name__}, expected what forward returned last")
-        n = cache[3][0]
+        n = cache[3][1]
         after = self._as_state(dstate, n, "dstate")
         dx, before = self._shared().backward(np.zeros((n, 1, self._layer.output_size), self.dtype), cache, after)
         parts = before if isinstance(before, tuple) else (before,)

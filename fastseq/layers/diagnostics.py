@@ -77,7 +77,7 @@ def gradient_norms(layer: Any, x: Any, dy: Any = None, state: Any = None, *, of:
         h: Any = x[None, :, t]
         kept.append([])
         for at, name in enumerate(names):
-            h, states[at], cache = layer._run(name, h, states[at], None, train=False)
+            h, states[at], cache = layer._run(name, h, states[at], None, train=False, keep=True)
             kept[t].append(cache)
     norms = np.zeros((len(names), n_steps))
     back: list[Any] = [(None,) * layer._states for _ in names]

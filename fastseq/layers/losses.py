@@ -196,6 +196,7 @@ class _Gradients(NamedTuple):
     dh: np.ndarray     # (rows, H)
     dw: np.ndarray     # as the weights
     db: np.ndarray     # (V,)
+    losses: np.ndarray  # (rows,)
     shape: tuple[int, ...]
 
 
@@ -304,7 +305,7 @@ class LinearCrossEntropy(Layer):
         return x.reshape(-1, self.input_size), flat, parts.astype(self.dtype), shape
 
     def forward(
-        self, h: Any, labels: Any, weights: Any = None, train: bool = True
+        self, h: Any, labels: Any, weights: Any = None, train: bool = True, *, smooth: bool = True
     ) -> tuple[float, _Gradients | None]:
         """Return the loss, the mean over the rows.
 
@@ -318,6 +319,8 @@ class LinearCrossEntropy(Layer):
             What a row counts in the mean, 0 or more; a mask, for example. 1 unless given.
         train : bool
             Whether the gradients are made as well, and targets smoothed.
+        smooth : bool
+            Whether targets are smoothed where gradients are made; False to learn from a text while it is evaluated.
 
         Returns
         -------
@@ -333,13 +336,13 @@ class LinearCrossEntropy(Layer):
         """
         rows, flat, parts, shape = self._given(h, labels, weights)
         bias = self.params["bias"].value if "bias" in self.params else None
-        smoothing = self.label_smoothing if train else 0.0
+        smoothing = self.label_smoothing if train and smooth else 0.0
         losses, *made = softmax_cross_entropy(
             rows, self.params["weight"].value, bias, flat, parts, by_word=self.transposed, label_smoothing=smoothing,
             train=train,
         )  # fmt: skip
         loss = float(np.sum(losses * parts, where=parts > 0, dtype=np.float64))
-        return loss, _Gradients(made[0], made[1], made[2], (*shape, self.input_size)) if train else None
+        return loss, _Gradients(made[0], made[1], made[2], losses, (*shape, self.input_size)) if train else None
 
     def backward(self, dy: Any, cache: _Gradients) -> np.ndarray:
         """Add the gradients of the weights and return that of the input.
@@ -367,8 +370,8 @@ class LinearCrossEntropy(Layer):
         def scaled(gradient: np.ndarray) -> np.ndarray:
             return gradient if scale == 1.0 else gradient * self.dtype.type(scale)
 
-        # Parameters copy what they are given; the gradient by h may be changed by whoever gets it.
-        self.params["weight"].add_grad(scaled(cache.dw))
+        # The parameters only read what is the cache's; the gradient by h may be changed by whoever gets it.
+        self.params["weight"].add_grad(scaled(cache.dw), lent=True)
         if "bias" in self.params:
-            self.params["bias"].add_grad(scaled(cache.db))
+            self.params["bias"].add_grad(scaled(cache.db), lent=True)
         return scaled(cache.dh).reshape(cache.shape).copy()

@@ -63,11 +63,13 @@ class _Recurrent(Layer):
         weight_dropout: float = 0.0,
         zoneout: Any = 0.0,
         layer_norm: bool = False,
+        batch_first: bool = True,
         initial: str = "uniform",
         dtype: Any = "float32",
         random_state: Any = None,
     ) -> None:
         super().__init__()
+        self.batch_first = bool(batch_first)
         self.input_size = check_integer(input_size, "input_size", 1)
         self.hidden_size = check_integer(hidden_size, "hidden_size", 1)
         self.num_layers = check_integer(num_layers, "num_layers", 1)
@@ -196,15 +198,16 @@ class _Recurrent(Layer):
         return told, self._left(f"{name}.weights", self.params[f"{name}.w_h"].shape, self.weight_dropout)
 
     def _run(
-        self, name: str, x: Any, state: Sequence[Any], lengths: Any, train: bool
+        self, name: str, x: Any, state: Sequence[Any], lengths: Any, train: bool, keep: bool
     ) -> tuple[Any, tuple[Any, ...], Any]:
-        """Run a cell; return (hidden states of all steps, last states, what `_run_back` takes)."""
+        """Run a cell; return (hidden states of all steps, last states, what `_run_back` takes if it is to be kept)."""
         told, mask = self._options(name, x.shape[0], x.shape[1], train)
         w_h = self.params[f"{name}.w_h"].value
         given = (x, *state, self._value(f"{name}.w_x"), w_h if mask is None else w_h * mask)
         biases = [self._value(f"{name}.{part}") for part in self._bias_names]
-        h, *rest = self._kernels[0](*given, *biases, **told, lengths=lengths, train=True)
-        return h, tuple(rest[-1 - self._states : -1]), (rest[-1], mask)
+        h, *rest = self._kernels[0](*given, *biases, **told, lengths=lengths, train=keep)
+        cache = rest.pop() if keep else None
+        return h, tuple(rest[-self._states :]), (cache, mask)
 
     def _run_back(self, dh: Any, dstate: Sequence[Any], kept: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """Return the gradients by the input, by the first states and by the parameters, by name."""
@@ -243,7 +246,7 @@ class _Recurrent(Layer):
         Parameters
         ----------
         x : (N, T, D) array
-            Batch first. Real numbers; they become the layer's dtype.
+            Batch first, unless the layer has ``batch_first=False``. Real numbers; they become the layer's dtype.
         state : (cells, N, H) array, for LSTM a pair (h, c) of them, or None
             The states before the first step, in the order of `params`: layer by layer, forwards and then backwards.
             None: zeros.
@@ -266,18 +269,56 @@ class _Recurrent(Layer):
         ShapeError, DTypeError, ValueRangeError
             An argument is not as described.
         """
-        x = as_input(x, "x", self.input_size, self.dtype)
-        if x.ndim != 3:
-            raise ShapeError(f"x has shape {x.shape}, expected (N, T, {self.input_size})")
-        n, n_steps = x.shape[:2]
-        first = self._as_state(state, n, "state")
-        ends = as_lengths(lengths, n_steps, n)
+        x, first, ends = self._given(x, state, lengths)
         if train:
             self._passes += 1
+        h, last, caches, masks = self._up(x, first, ends, train, keep=True)
+        return self._laid(h), last, (caches, masks, ends, x.shape)
+
+    def infer(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[np.ndarray, Any]:
+        """Run over sequences where no gradient will be asked for: nothing is dropped out and nothing kept.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As of `forward`.
+
+        Returns
+        -------
+        y, state
+            As of `forward`, without its cache.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueRangeError
+            An argument is not as described.
+        """
+        x, first, ends = self._given(x, state, lengths)
+        h, last, _, _ = self._up(x, first, ends, train=False, keep=False)
+        return self._laid(h), last
+
+    def _given(self, x: Any, state: Any, lengths: Any) -> tuple[np.ndarray, list[Any], np.ndarray | None]:
+        """Return the input, time first, the parts of the state and the lengths, checked."""
+        x = as_input(x, "x", self.input_size, self.dtype)
+        if x.ndim != 3:
+            axes = "N, T" if self.batch_first else "T, N"
+            raise ShapeError(f"x has shape {x.shape}, expected ({axes}, {self.input_size})")
+        if self.batch_first:
+            x = x.swapaxes(0, 1)
+        n_steps, n = x.shape[:2]
+        return x, self._as_state(state, n, "state"), as_lengths(lengths, n_steps, n)
+
+    def _laid(self, h: np.ndarray) -> np.ndarray:
+        """Return what is time first as the layer gives it."""
+        return np.ascontiguousarray(h.swapaxes(0, 1)) if self.batch_first else np.ascontiguousarray(h)
+
+    def _up(
+        self, h: np.ndarray, first: Sequence[Any], ends: np.ndarray | None, train: bool, keep: bool
+    ) -> tuple[np.ndarray, Any, list[tuple[str, Any]], list[Any]]:
+        """Run layer on layer; return the outputs, the last states, and what `backward` needs where it is to be kept."""
         lasts: list[list[np.ndarray]] = [[] for _ in range(self._states)]
         caches: list[tuple[str, Any]] = []
         masks: list[Any] = []
-        h = x.swapaxes(0, 1)
         cells = iter(self._cells())
         for number in range(self.num_layers):
             mask: Any = None
@@ -292,10 +333,10 @@ class _Recurrent(Layer):
             outputs = []
             for direction in range(self._directions):
                 name, _ = next(cells)
-                at = len(caches)
+                at = number * self._directions + direction
                 start = [None if part is None else part[at] for part in first]
                 given = _reversed_in_time(h, ends) if direction else h
-                out, last, cache = self._run(name, given, start, ends, train)
+                out, last, cache = self._run(name, given, start, ends, train, keep)
                 outputs.append(_reversed_in_time(out, ends) if direction else out)
                 for kept, part in zip(lasts, last):
                     kept.append(part)
@@ -306,8 +347,7 @@ class _Recurrent(Layer):
                 h = np.concatenate(outputs, axis=2)
             else:
                 h = outputs[0] + outputs[1]
-        y = np.ascontiguousarray(h.swapaxes(0, 1))
-        return y, self._told([np.stack(parts) for parts in lasts]), (caches, masks, ends, x.shape)
+        return h, self._told([np.stack(parts) for parts in lasts]), caches, masks
 
     def backward(self, dy: Any, cache: Any, dstate: Any = None) -> tuple[np.ndarray, Any]:
         """Add the gradients of the parameters, and return those of the input and of the first states.
@@ -334,9 +374,11 @@ class _Recurrent(Layer):
         """
         if not (isinstance(cache, tuple) and len(cache) == 4):
             raise DTypeError(f"cache is {type(cache).__name__}, expected what forward returned last")
-        caches, masks, ends, shape = cache
-        n, n_steps = shape[:2]
-        dh = as_gradient(dy, (n, n_steps, self.output_size), self.dtype).swapaxes(0, 1)
+        caches, masks, ends, (n_steps, n, _) = cache
+        if self.batch_first:
+            dh = as_gradient(dy, (n, n_steps, self.output_size), self.dtype).swapaxes(0, 1)
+        else:
+            dh = as_gradient(dy, (n_steps, n, self.output_size), self.dtype)
         after = self._as_state(dstate, n, "dstate")
         befores: list[list[np.ndarray]] = [[] for _ in range(self._states)]
         for number in reversed(range(self.num_layers)):
@@ -358,10 +400,10 @@ class _Recurrent(Layer):
                     parts.insert(0, part)
                 for part, gradient in gradients.items():
                     if f"{name}.{part}" in self.params:
-                        self.params[f"{name}.{part}"].add_grad(gradient)
+                        # Made by the kernel for this call, and nobody else's.
+                        self.params[f"{name}.{part}"].add_grad(gradient, lent=True)
             dh = total if masks[number] is None else total * masks[number]
-        dx = np.ascontiguousarray(dh.swapaxes(0, 1))
-        return dx, self._told([np.stack(parts) for parts in befores])
+        return self._laid(dh), self._told([np.stack(parts) for parts in befores])
 
     def load_torch(self, state_dict: Mapping[str, Any]) -> None:
         """Take the weights of a torch.nn.RNN, LSTM or GRU of the same sizes, ``proj_size`` too.
@@ -466,6 +508,8 @@ _SHARED = """Parameters
     layer_norm : bool
         Whether both parts of the sums are normalised (Ba, Kiros and Hinton, "Layer normalization", 2016), and in the
         LSTM the cell states before their tanh.
+    batch_first : bool
+        Whether inputs and outputs are (N, T, D), or (T, N, D), as the kernels have them: then nothing is copied.
     initial : {"uniform", "xavier", "orthogonal"}
         All parameters even over 1 / sqrt(H) on both sides of 0; or weights normal with a deviation of 1 / sqrt of
         their inputs, and no biases; or the same with orthogonal recurrent weights.

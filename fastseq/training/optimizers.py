@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
+from ..kernels import adagrad_step, adam_step, rmsprop_step, sgd_step, sum_of_squares
 from ..kernels._boundary import check_finite_number
 from ..layers import Param, RowSparseGrad, distinct_params
+from ._config import Configured
 
-__all__ = ["Optimizer", "SGD", "AdaGrad", "RMSprop", "Adam", "AdamW", "grad_norm", "clip_grad_norm"]
-
-# Averages that decay in float32 end as denormal numbers where no gradient comes (0.9**830, the first average of Adam in
-# the row of a rare word), and those are many times slower on some processors. So every so many steps what has become
-# as small as that is made 0; a number that has only begun to fall cannot reach the denormals (below 1.2e-38) in
-# between, unless it loses more than a quarter (first average) or a fifteenth (second) of itself at each step.
-_FLUSH_EVERY = 64
-_LEAST_AVERAGE = 1e-30
-_LEAST_SQUARE = 1e-36
-# Squares are added up by blocks that stay in cache: 5.0 instead of 9.6 ms for 6.5 million float32 numbers.
-_BLOCK = 16384
+__all__ = [
+    "OPTIMIZERS", "Optimizer", "SGD", "AdaGrad", "RMSprop", "Adam", "AdamW", "grad_norm", "clip_factor",
+    "clip_grad_norm",
+]  # fmt: skip
 
 
-class Optimizer(ABC):
+class Optimizer(Configured, ABC):
     """Base of the optimizers.
 
     An optimizer walks distinct parameters: one that stands under two names is stepped once. It passes over those
@@ -56,13 +51,15 @@ class Optimizer(ABC):
         self.lazy = bool(lazy)
         self.state: dict[str, dict[str, np.ndarray]] = {}
 
-    def step(self, params: Mapping[str, Param]) -> None:
+    def step(self, params: Mapping[str, Param], scale: float = 1.0) -> None:
         """Change the values of ``params`` by their gradients, which stay as they are.
 
         Parameters
         ----------
         params : dict[str, Param]
             As `Layer.params` and `fastseq.layers.join_params` give them.
+        scale : float
+            What the gradients are multiplied by first: see `clip_factor`.
 
         Raises
         ------
@@ -86,18 +83,29 @@ class Optimizer(ABC):
                     rows = grad.rows
                     value = param.value[rows]
                     part = {slot: state[slot][rows] for slot in self.slots}
-                    self._update(value, grad.values, part, steps)
+                    self._update(value, grad.values, part, steps, scale)
                     param.value[rows] = value
                     for slot in self.slots:
                         state[slot][rows] = part[slot]
                     continue
                 grad = grad.to_dense(param.shape[0])
             assert grad is not None
-            self._update(param.value, grad, state, steps)
+            self._update(param.value, grad, state, steps, scale)
 
     def reset(self) -> None:
         """Forget everything about the parameters; the learning rate stays."""
         self.state = {}
+
+    def note(self, value: float) -> None:
+        """Hear the loss that an evaluation has found."""
+
+    @contextmanager
+    def averaged(self, params: Mapping[str, Param]) -> Iterator[None]:
+        """Put in the place of the parameters, inside the ``with`` block, what they are to be evaluated with."""
+        yield
+
+    def finish(self, params: Mapping[str, Param]) -> None:
+        """Give the parameters, when training ends, the values that they are to be used with."""
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return what has to be saved to go on later: plain arrays by dotted name.
@@ -180,21 +188,15 @@ class Optimizer(ABC):
                 )
         return state
 
-    def _decayed(self, value: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        """Return the gradient with that of weight_decay / 2 * |value|^2."""
-        return grad + self.weight_decay * value if self.weight_decay else grad
-
     def _other_rows_stay(self) -> bool:
         """Whether rows whose gradient is 0 stay as they are."""
         return False
 
     @abstractmethod
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int) -> None:
-        """Change ``value`` and the arrays of ``state`` in place; leave ``grad``. This is step number ``steps``."""
-
-    def __repr__(self) -> str:
-        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in inspect.signature(type(self)).parameters)
-        return f"{type(self).__name__}({told})"
+    def _update(
+        self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int, scale: float
+    ) -> None:
+        """Change ``value`` and the arrays of ``state`` in place by ``scale * grad``. This is step number ``steps``."""
 
 
 class SGD(Optimizer):
@@ -256,15 +258,13 @@ class SGD(Optimizer):
     def _other_rows_stay(self) -> bool:
         return not self.momentum and not self.weight_decay
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int) -> None:
-        grad = self._decayed(value, grad)
-        if self.momentum:
-            kept = state["momentum"]
-            kept *= self.momentum
-            kept += grad
-            _flush(kept, _LEAST_AVERAGE, steps)
-            grad = grad + self.momentum * kept if self.nesterov else kept
-        value -= self.learning_rate * grad
+    def _update(
+        self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int, scale: float
+    ) -> None:
+        sgd_step(
+            value, grad, state.get("momentum"), learning_rate=self.learning_rate, momentum=self.momentum,
+            nesterov=self.nesterov, weight_decay=self.weight_decay, scale=scale,
+        )  # fmt: skip
 
 
 class AdaGrad(Optimizer):
@@ -303,11 +303,13 @@ class AdaGrad(Optimizer):
     def _other_rows_stay(self) -> bool:
         return not self.weight_decay
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int) -> None:
-        grad = self._decayed(value, grad)
-        squares = state["square_sum"]
-        squares += grad * grad
-        value -= self.learning_rate * grad / _root(squares, self.epsilon)
+    def _update(
+        self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int, scale: float
+    ) -> None:
+        adagrad_step(
+            value, grad, state["square_sum"], learning_rate=self.learning_rate, epsilon=self.epsilon,
+            weight_decay=self.weight_decay, scale=scale,
+        )  # fmt: skip
 
 
 class RMSprop(Optimizer):
@@ -352,13 +354,13 @@ class RMSprop(Optimizer):
         self.decay = _check_part(decay, "decay")
         self.epsilon = check_finite_number(epsilon, "epsilon", 0.0, exclusive=True)
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int) -> None:
-        grad = self._decayed(value, grad)
-        squares = state["square_average"]
-        squares *= self.decay
-        squares += (1.0 - self.decay) * grad * grad
-        _flush(squares, _LEAST_SQUARE, steps)
-        value -= self.learning_rate * grad / _root(squares, self.epsilon)
+    def _update(
+        self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int, scale: float
+    ) -> None:
+        rmsprop_step(
+            value, grad, state["square_average"], learning_rate=self.learning_rate, decay=self.decay,
+            epsilon=self.epsilon, weight_decay=self.weight_decay, scale=scale,
+        )  # fmt: skip
 
 
 class Adam(Optimizer):
@@ -399,6 +401,7 @@ class Adam(Optimizer):
     """
 
     slots = ("average", "square_average")
+    _decoupled = False
 
     def __init__(
         self,
@@ -417,21 +420,14 @@ class Adam(Optimizer):
         self.epsilon = check_finite_number(epsilon, "epsilon", 0.0, exclusive=True)
         self.epsilon_hat = bool(epsilon_hat)
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int) -> None:
-        grad = self._decayed(value, grad)
-        average, squares = state["average"], state["square_average"]
-        average *= self.beta1
-        average += (1.0 - self.beta1) * grad
-        squares *= self.beta2
-        squares += (1.0 - self.beta2) * grad * grad
-        _flush(average, _LEAST_AVERAGE, steps)
-        _flush(squares, _LEAST_SQUARE, steps)
-        correction = 1.0 - self.beta1**steps
-        root_correction = math.sqrt(1.0 - self.beta2**steps)
-        if self.epsilon_hat:
-            value -= self.learning_rate * root_correction / correction * average / _root(squares, self.epsilon)
-        else:
-            value -= self.learning_rate / correction * average / _root(squares, self.epsilon, root_correction)
+    def _update(
+        self, value: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], steps: int, scale: float
+    ) -> None:
+        adam_step(
+            value, grad, state["average"], state["square_average"], steps, learning_rate=self.learning_rate,
+            beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, epsilon_hat=self.epsilon_hat,
+            weight_decay=self.weight_decay, decoupled=self._decoupled, scale=scale,
+        )  # fmt: skip
 
 
 class AdamW(Adam):
@@ -462,6 +458,8 @@ class AdamW(Adam):
     Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """
 
+    _decoupled = True
+
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -483,11 +481,6 @@ class AdamW(Adam):
             lazy=lazy,
         )
 
-    def _decayed(self, value: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        # In place of a term in the gradient, which the averages would divide away.
-        value *= 1.0 - self.learning_rate * self.weight_decay
-        return grad
-
 
 def grad_norm(params: Mapping[str, Param]) -> float:
     """Return the Euclidean norm of all gradients taken together, summed in float64.
@@ -505,8 +498,36 @@ def grad_norm(params: Mapping[str, Param]) -> float:
     total = 0.0
     for param in distinct_params(params).values():
         if param.grad is not None:
-            total += _sum_of_squares(_values_of(param))
+            total += sum_of_squares(_values_of(param))
     return math.sqrt(total)
+
+
+def clip_factor(params: Mapping[str, Param], max_norm: float) -> tuple[float, float]:
+    """Return the norm of all gradients, and what they are to be multiplied by so that it is at most ``max_norm``.
+
+    ``optimizer.step(params, factor)`` does so on the way, which saves `clip_grad_norm`'s pass over the gradients.
+
+    Parameters
+    ----------
+    params : dict[str, Param]
+        They stay as they are.
+    max_norm : float
+        Above 0.
+
+    Returns
+    -------
+    norm, factor : float
+        The factor is 1 where the norm is NaN or infinite.
+
+    Raises
+    ------
+    DTypeError, ValueRangeError
+        ``max_norm`` is no finite number above 0.
+    """
+    max_norm = check_finite_number(max_norm, "max_norm", 0.0, exclusive=True)
+    norm = grad_norm(params)
+    factor = max_norm / (norm + 1e-6)
+    return norm, factor if math.isfinite(norm) and factor < 1.0 else 1.0
 
 
 def clip_grad_norm(params: Mapping[str, Param], max_norm: float) -> float:
@@ -534,17 +555,16 @@ def clip_grad_norm(params: Mapping[str, Param], max_norm: float) -> float:
     The factor is ``max_norm / (norm + 1e-6)`` where that is below 1, as PyTorch and Saito, *Deep Learning from Scratch
     2*, have it. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
     """
-    max_norm = check_finite_number(max_norm, "max_norm", 0.0, exclusive=True)
-    norm = grad_norm(params)
-    factor = max_norm / (norm + 1e-6)
-    if math.isfinite(norm) and factor < 1.0:
+    norm, factor = clip_factor(params, max_norm)
+    if factor < 1.0:
         for param in distinct_params(params).values():
             if isinstance(param.grad, RowSparseGrad):
                 # Not in place: the arrays may be those that a caller gave.
                 grad = param.grad.coalesce()
                 param.grad = RowSparseGrad(grad.rows, grad.values * factor, is_coalesced=True)
             elif param.grad is not None:
-                param.grad *= factor
+                dense = param.dense_grad()
+                dense *= factor
     return norm
 
 
@@ -558,33 +578,12 @@ def _values_of(param: Param) -> np.ndarray:
     return grad
 
 
-def _sum_of_squares(values: np.ndarray) -> float:
-    flat = values.reshape(-1)
-    total = 0.0
-    with np.errstate(over="ignore"):
-        for start in range(0, flat.shape[0], _BLOCK):
-            total += float(np.square(flat[start : start + _BLOCK], dtype=np.float64).sum())
-    return total
-
-
-def _root(squares: np.ndarray, epsilon: float, divisor: float = 1.0) -> np.ndarray:
-    """Return ``sqrt(squares) / divisor + epsilon``."""
-    root = np.sqrt(squares)
-    if divisor != 1.0:
-        root /= divisor
-    root += epsilon
-    return root
-
-
-def _flush(values: np.ndarray, least: float, steps: int) -> None:
-    """Make what is nearly denormal 0, every so many steps. NaN stays."""
-    if values.dtype == np.float32 and steps % _FLUSH_EVERY == 0:
-        values[np.abs(values) < least] = 0
-
-
 def _check_part(value: Any, name: str) -> float:
     """Return ``value`` as a number from 0 up to 1, which is not included."""
     number = check_finite_number(value, name, 0.0)
     if number >= 1.0:
         raise ValueRangeError(f"{name} is {value}, expected 0 up to 1 (not included)")
     return number
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, AdaGrad, RMSprop, Adam, AdamW)}

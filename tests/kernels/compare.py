@@ -48,12 +48,13 @@ FLOATS: dict[str, Any] = {
     "nearest_mul": _of(2),
     "word2vec_train": _of(2),
     "softmax_cross_entropy": _of(0),
+    **{name: _of(0) for name in ("sum_of_squares", "sgd_step", "adagrad_step", "rmsprop_step", "adam_step")},
     **{f"{cell}_{way}": _of(0) for cell in ("lstm", "gru", "rnn") for way in ("forward", "backward")},
 }
 
 
 # Results that are float64 whatever is given.
-_ALWAYS_DOUBLE = {"softmax_cross_entropy": 1}
+_ALWAYS_DOUBLE = {"softmax_cross_entropy": 1, "sum_of_squares": 1}
 
 
 def check(kernel: Kernel, case: Case, got: Any, want: Any) -> None:

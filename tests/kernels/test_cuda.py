@@ -26,7 +26,7 @@ only_simulated = pytest.mark.skipif(not _cuda.SIMULATED, reason="about the simul
 TWINS = [kernel for kernel in REGISTRY.values() if kernel.cuda]
 FAMILIES = sorted({kernel.family for kernel in TWINS})
 # These take one array, so there is nothing to mix.
-ONE_ARRAY = {"unigram_table", "huffman_tree"}
+ONE_ARRAY = {"sum_of_squares", "unigram_table", "huffman_tree"}
 # randomized_svd is written for any array module: its only bodies are those of other families.
 WITH_BODIES = [kernel for kernel in TWINS if kernel.family != "svd"]
 

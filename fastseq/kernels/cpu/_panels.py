@@ -521,14 +521,15 @@ def _pack_transposed(
             unit = p * units + (i * lane if side else 0)
             to = (task * v + i) * lane * width
             at = order[i] * h + unit
-            if unit + lane <= h and (q + 1) * width <= n:
-                for c in range(0, width, lane):
-                    block_transposed(weights, (q * width + c) * gates * h + at, gates * h, out, to + c, width)
-            else:
-                for c in range(width):
-                    k = q * width + c
-                    for u in range(lane):
-                        out[to + u * width + c] = weights[k * gates * h + at + u] if unit + u < h and k < n else 0
+            for c in range(0, width, lane):
+                k = q * width + c
+                if unit + lane <= h and k + lane <= n:
+                    block_transposed(weights, k * gates * h + at, gates * h, out, to + c, width)
+                else:
+                    for j in range(lane):
+                        for u in range(lane):
+                            value = weights[(k + j) * gates * h + at + u] if unit + u < h and k + j < n else 0
+                            out[to + u * width + c + j] = value
 
 
 def pack_transposed(weights, n_gates, order, side_by_side=False, n_vectors=4):

@@ -1,87 +1,32 @@
-"""The ``fastseq`` command."""
+"""The commands of word vectors: train count, train skipgram, train cbow, similar, analogy, evaluate."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 import time
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
-from .errors import FastseqError, ValueRangeError
+from ..errors import ValueRangeError
+from ._shared import (
+    add,
+    add_run_options,
+    add_text_options,
+    at_least,
+    in_all,
+    is_same_file,
+    number,
+    read_corpus,
+    shows_bar,
+)
 
 if TYPE_CHECKING:
-    from .text.corpus import Corpus
-    from .text.vocabulary import Vocabulary
-    from .vectors.word_vectors import WordVectors
+    from ..vectors.word_vectors import WordVectors
 
-__all__ = ["main"]
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors take one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that names defaults, but not that of a switch or of what is left out unless given."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default == []:
-            return action.help
-        return super()._get_help_string(action)
-
-
-def _at_least(lower: int) -> Any:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < lower:
-            raise argparse.ArgumentTypeError(f"{value} is below {lower}")
-        return value
-
-    number.__name__ = "integer"
-    return number
-
-
-def _add_text_options(sub: argparse.ArgumentParser) -> None:
-    """Add what every training on a text takes: the text, how it is read, the file to write."""
-    one = _at_least(1)
-    sub.add_argument(
-        "corpus", metavar="TEXT", help="UTF-8 text, one sentence a line, gzip or not; - for the standard input"
-    )
-    sub.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="file to write: .safetensors, .npz, .vec, .txt or .bin"
-    )
-    sub.add_argument("--min-count", type=one, default=5, metavar="N", help="leave out rarer words")
-    sub.add_argument("--max-vocab", type=one, metavar="N", help="keep the N most frequent words only")
-    sub.add_argument("--lowercase", action="store_true", help="put the text in lower case")
-    sub.add_argument("--unk", metavar="WORD", help="put WORD in the place of words left out")
-    sub.add_argument("--eos", metavar="WORD", help="add WORD to the end of every line")
-    sub.add_argument(
-        "--tokenizer", choices=("words", "char", "japanese"), default="words", metavar="HOW",
-        help="how to cut text: words (at white space), char or japanese",
-    )  # fmt: skip
-    sub.add_argument(
-        "--encoding-errors", choices=("strict", "replace", "ignore"), default="strict", metavar="HOW",
-        help="what to do with bytes that are not UTF-8: strict (stop), replace or ignore",
-    )  # fmt: skip
-
-
-def _add_run_options(sub: argparse.ArgumentParser) -> None:
-    """Add what every training takes beside its own parameters."""
-    sub.add_argument(
-        "--dtype", choices=("float32", "float16"), default="float32", metavar="TYPE",
-        help="of the numbers in the file: float32 or float16",
-    )  # fmt: skip
-    sub.add_argument("--threads", type=int, default=-1, metavar="N", help="-1 for all")
-    sub.add_argument("--quiet", action="store_true", help="show no progress")
+__all__ = ["add_commands", "add_training"]
 
 
 def _add_word2vec_options(sub: argparse.ArgumentParser, kind: str) -> None:
@@ -91,7 +36,7 @@ def _add_word2vec_options(sub: argparse.ArgumentParser, kind: str) -> None:
         told = help_text if default is None else f"{help_text} (default: {default})"
         sub.add_argument(flag, dest=f"model.{name}", default=None, help=told, **options)
 
-    one = _at_least(1)
+    one = at_least(1)
     rate = 0.025 if kind == "skipgram" else 0.05
     add("--dim", "dim", 100, "width of the vectors", type=one, metavar="N")
     add("--window", "window", 5, "words to look at on each side, at most", type=one, metavar="N")
@@ -159,40 +104,15 @@ def _add_word2vec_options(sub: argparse.ArgumentParser, kind: str) -> None:
     )  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="fastseq",
-        description="Word vectors and sequence models, compiled by Numba.",
-        epilog="Begin with: fastseq demo",
-    )
-    parser.add_argument("--version", action="version", version=f"fastseq {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-
-    def add(group: Any, name: str, run: Any, summary: str, description: str) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = group.add_parser(
-            name, help=summary, description=description, formatter_class=_Formatter
-        )
-        sub.set_defaults(run=run)
-        return sub
-
-    demo = add(
-        commands, "demo", _demo, "train word vectors on text that is already on this machine, and ask them",
-        "Train word vectors on the documentation of the installed Python packages; print neighbours and analogies, "
-        "write the vectors and draw a map of words. Nothing is downloaded.",
-    )  # fmt: skip
-    demo.add_argument(
-        "-o", "--output", default="fastseq-demo", metavar="NAME", help="write NAME.png and NAME.safetensors"
-    )
-
-    train = commands.add_parser("train", help="train vectors on a text file", description="Train vectors on a text.")
-    kinds = train.add_subparsers(dest="kind", metavar="KIND", required=True, parser_class=_Parser)
+def add_training(kinds: Any) -> None:
+    """Add ``train count``, ``train skipgram`` and ``train cbow``."""
     count = add(
         kinds, "count", _train_count, "by counting: co-occurrence, PPMI, SVD",
         "Count which words stand near each other, weigh the counts by positive pointwise mutual information and "
         "factorise them: one vector a word.",
     )  # fmt: skip
-    one = _at_least(1)
-    _add_text_options(count)
+    one = at_least(1)
+    add_text_options(count)
     count.add_argument("--dim", type=one, default=100, metavar="N", help="width of the vectors")
     count.add_argument("--window", type=one, default=5, metavar="N", help="words to look at on each side")
     count.add_argument(
@@ -203,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("--shift", type=float, default=1.0, metavar="X", help="k of shifted PPMI")
     count.add_argument("--eigenvalue-weight", type=float, default=0.5, metavar="X", help="p in U * S**p")
     count.add_argument("--add-context", action="store_true", help="add the contexts' vectors (w + c)")
-    count.add_argument("--n-iter", type=_at_least(0), default=16, metavar="N", help="iterations of the SVD")
+    count.add_argument("--n-iter", type=at_least(0), default=16, metavar="N", help="iterations of the SVD")
     count.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers")
-    _add_run_options(count)
+    add_run_options(count)
 
     skipgram = add(
         kinds, "skipgram", _train_word2vec, "by skip-gram: each word predicts the words around it",
@@ -218,10 +138,13 @@ def _parser() -> argparse.ArgumentParser:
         "Ctrl-C ends the training and writes the vectors as they are then.",
     )  # fmt: skip
     for name, sub in (("skipgram", skipgram), ("cbow", cbow)):
-        _add_text_options(sub)
+        add_text_options(sub)
         _add_word2vec_options(sub, name)
-        _add_run_options(sub)
+        add_run_options(sub)
 
+
+def add_commands(commands: Any) -> None:
+    """Add ``similar``, ``analogy`` and ``evaluate``."""
     similar = add(
         commands, "similar", _similar, "show the words nearest to a word",
         "Show the words nearest to a word, or to the sum of several.",
@@ -231,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     similar.add_argument(
         "--without", action="append", default=[], metavar="WORD", help="take its vector off; may be given several times"
     )
-    similar.add_argument("-n", type=one, default=10, metavar="N", help="how many words")
+    similar.add_argument("-n", type=at_least(1), default=10, metavar="N", help="how many words")
 
     analogy = add(
         commands, "analogy", _analogy, "answer: a is to b as c is to what?",
@@ -240,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     analogy.add_argument("vectors", metavar="FILE", help="file of vectors")
     for name in "abc":
         analogy.add_argument(name, metavar=name.upper(), help="a word")
-    analogy.add_argument("-n", type=one, default=5, metavar="N", help="how many answers")
+    analogy.add_argument("-n", type=at_least(1), default=5, metavar="N", help="how many answers")
     analogy.add_argument(
         "--method", choices=("add", "mul"), default="add", metavar="HOW", help="add (3CosAdd) or mul (3CosMul)"
     )
@@ -257,34 +180,16 @@ def _parser() -> argparse.ArgumentParser:
         "--analogies", action="append", default=[], metavar="FILE", help="questions in the questions-words format"
     )
     evaluate.add_argument(
-        "--restrict-vocab", type=one, default=30000, metavar="N", help="answer with the first N words only"
+        "--restrict-vocab", type=at_least(1), default=30000, metavar="N", help="answer with the first N words only"
     )
     evaluate.add_argument(
         "--method", choices=("add", "mul"), default="add", metavar="HOW", help="add (3CosAdd) or mul (3CosMul)"
     )
 
-    warmup = add(
-        commands, "warmup", _warmup, "compile all kernels now, so that no first call has to",
-        "Compile all kernels and keep them on disk, so that no first call has to.",
-    )  # fmt: skip
-    warmup.add_argument("--clear", action="store_true", help="delete the compiled kernels first")
-
-    add(
-        commands, "info", _info, "show versions, threads, devices and where compiled kernels are kept",
-        "Show versions, threads, devices and where compiled kernels are kept.",
-    )  # fmt: skip
-    return parser
-
-
-def _demo(arguments: argparse.Namespace) -> None:
-    from .demo import run
-
-    run(arguments.output)
-
 
 def _train_count(arguments: argparse.Namespace) -> None:
-    from .models.count_vectors import CountVectors
-    from .parallel import threads
+    from ..models.count_vectors import CountVectors
+    from ..parallel import threads
 
     _check_files(arguments)
     model = CountVectors(
@@ -301,17 +206,17 @@ def _train_count(arguments: argparse.Namespace) -> None:
     model._check_options()
     begin = time.perf_counter()
     with threads(arguments.threads):
-        corpus = _read_corpus(arguments)
+        corpus = read_corpus(arguments)
         _check_words(arguments.output, corpus.vocab.words)
-        model.fit(corpus, verbose=int(_shows_bar(arguments)))
+        model.fit(corpus, verbose=int(shows_bar(arguments)))
     model.vectors.save(arguments.output, dtype=arguments.dtype)
     if not arguments.quiet:
-        print(f"{_wrote(model.vectors, arguments.output)} ({_in_all(begin)})", file=sys.stderr)
+        print(f"{_wrote(model.vectors, arguments.output)} ({in_all(begin)})", file=sys.stderr)
 
 
 def _train_word2vec(arguments: argparse.Namespace) -> None:
-    from .models.word2vec import CBOW, SkipGram
-    from .parallel import threads
+    from ..models.word2vec import CBOW, SkipGram
+    from ..parallel import threads
 
     kind: Any = SkipGram if arguments.kind == "skipgram" else CBOW
     given = {
@@ -337,15 +242,15 @@ def _train_word2vec(arguments: argparse.Namespace) -> None:
         model._check_options()
         if start is not None and start.dim != model.dim:
             raise ValueRangeError(
-                f"--dim is {model.dim}, but the vectors in {arguments.vectors} have {_number(start.dim, 'number')}; "
+                f"--dim is {model.dim}, but the vectors in {arguments.vectors} have {number(start.dim, 'number')}; "
                 "leave it out"
             )
         if arguments.context_vectors and model.loss == "hierarchical_softmax":
             raise ValueRangeError("--loss hierarchical_softmax has no context vectors; leave out --context-vectors")
-        corpus = _read_corpus(arguments, model.vocab_ if arguments.resume else None)
+        corpus = read_corpus(arguments, model.vocab_ if arguments.resume else None)
         for path in filter(None, (arguments.output, arguments.context_vectors)):
             _check_words(path, corpus.vocab.words)
-        bar = _shows_bar(arguments)
+        bar = shows_bar(arguments)
         options: dict[str, Any] = {
             "checkpoint": checkpoint,
             "callbacks": [] if arguments.quiet or bar else [_tell_epoch],
@@ -367,7 +272,7 @@ def _train_word2vec(arguments: argparse.Namespace) -> None:
     said = _save_word2vec(model, arguments)
     if not arguments.quiet:
         loss = f"loss {model.history['loss'][-1]:.4f}, " if model.history.get("loss") else ""
-        print(f"{said} ({loss}{_in_all(begin)})", file=sys.stderr)
+        print(f"{said} ({loss}{in_all(begin)})", file=sys.stderr)
 
 
 def _check_same(params: dict[str, Any], given: dict[str, Any], path: str) -> None:
@@ -392,30 +297,8 @@ def _save_word2vec(model: Any, arguments: argparse.Namespace) -> str:
 
 def _tell_epoch(model: Any, epoch: int, logs: dict[str, float]) -> None:
     loss = f"loss {logs['loss']:.4f}, " if "loss" in logs else ""
-    speed = _number(round(logs["words_per_second"]), "word")
+    speed = number(round(logs["words_per_second"]), "word")
     print(f"epoch {epoch + 1} of {model._progress.epochs}: {loss}{speed}/s", file=sys.stderr, flush=True)
-
-
-def _read_corpus(arguments: argparse.Namespace, vocab: Vocabulary | None = None) -> Corpus:
-    """Read the text as the options say, with the words of ``vocab`` where it is given, and tell its size."""
-    from .text.corpus import Corpus
-
-    begin = time.perf_counter()
-    corpus = Corpus.from_file(
-        arguments.corpus,
-        min_count=arguments.min_count if vocab is None else 1,
-        max_vocab=arguments.max_vocab if vocab is None else None,
-        lowercase=arguments.lowercase,
-        unk=arguments.unk,
-        eos=arguments.eos if vocab is None else arguments.eos or vocab.eos,
-        vocab=vocab,
-        tokenizer=None if arguments.tokenizer == "words" else arguments.tokenizer,
-        encoding_errors=arguments.encoding_errors,
-    )
-    if not arguments.quiet:
-        words = _number(len(corpus.vocab), "word")
-        print(f"read {_number(corpus.n_tokens, 'token')}, {words} in {_seconds(begin)}", file=sys.stderr, flush=True)
-    return corpus
 
 
 def _check_files(arguments: argparse.Namespace, contexts: str | None = None, checkpoint: str | None = None) -> None:
@@ -423,8 +306,8 @@ def _check_files(arguments: argparse.Namespace, contexts: str | None = None, che
 
     Nothing is worse than an hour of training that cannot be written down.
     """
-    from .io import check_writable
-    from .vectors.formats import check_target
+    from ..io import check_writable
+    from ..vectors.formats import check_target
 
     targets = [path for path in (arguments.output, contexts) if path is not None]
     for path in targets:
@@ -432,51 +315,29 @@ def _check_files(arguments: argparse.Namespace, contexts: str | None = None, che
     if checkpoint is not None:
         targets.append(checkpoint)
     for i, path in enumerate(targets):
-        if _is_same_file(arguments.corpus, path):
+        if is_same_file(arguments.corpus, path):
             raise ValueRangeError(f"{path} is the text itself, expected another file to write to")
-        if any(_is_same_file(other, path) for other in targets[:i]):
+        if any(is_same_file(other, path) for other in targets[:i]):
             raise ValueRangeError(f"{path} is given for two files to write, expected a name for each")
         check_writable(path)
         if path != checkpoint:
             _check_words(path, [word for word in (arguments.unk, arguments.eos) if word])
 
 
-def _is_same_file(first: str, second: str) -> bool:
-    if os.path.exists(first) and os.path.exists(second):
-        return os.path.samefile(first, second)
-    return os.path.realpath(first) == os.path.realpath(second)
-
-
-def _shows_bar(arguments: argparse.Namespace) -> bool:
-    return not arguments.quiet and sys.stderr.isatty()
-
-
-def _seconds(begin: float) -> str:
-    return f"{time.perf_counter() - begin:.1f} s"
-
-
-def _in_all(begin: float) -> str:
-    return f"{_seconds(begin)} in all"
-
-
 def _wrote(vectors: WordVectors, path: str) -> str:
-    return f"wrote {_number(len(vectors), 'vector')} of {_number(vectors.dim, 'number')} to {path}"
+    return f"wrote {number(len(vectors), 'vector')} of {number(vectors.dim, 'number')} to {path}"
 
 
 def _check_words(target: str, words: Sequence[str]) -> None:
-    from .vectors.formats import _check_words_for_word2vec
+    from ..vectors.formats import _check_words_for_word2vec
 
     suffix = os.path.splitext(target)[1].lower()
     if suffix in (".vec", ".txt", ".bin"):
         _check_words_for_word2vec(words, suffix)
 
 
-def _number(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def _load(path: str) -> WordVectors:
-    from .vectors.word_vectors import WordVectors
+    from ..vectors.word_vectors import WordVectors
 
     return WordVectors.load(path)
 
@@ -508,7 +369,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     vectors = _load(arguments.vectors)
     for path in arguments.similarity:
         pairs = vectors.evaluate_similarity(path)
-        used = f"{_number(pairs.used, 'pair')} used, {pairs.skipped} skipped: a word is not in the vocabulary"
+        used = f"{number(pairs.used, 'pair')} used, {pairs.skipped} skipped: a word is not in the vocabulary"
         print(f"{path}: Spearman {pairs.spearman:.4f}  Pearson {pairs.pearson:.4f}  ({used})")
     for path in arguments.analogies:
         scores = vectors.evaluate_analogies(path, restrict_vocab=arguments.restrict_vocab, method=arguments.method)
@@ -516,105 +377,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             share = f"{section.correct / section.total:7.1%}" if section.total else "      -"
             print(f"  {share}  {section.correct:>5} of {section.total:<5}  {section.name}")
         shares = f"accuracy {scores.accuracy:.1%}  semantic {scores.semantic:.1%}  syntactic {scores.syntactic:.1%}"
-        candidates = f"candidates: the first {_number(scores.restrict_vocab or len(vectors), 'word')}"
-        used = f"{_number(scores.used, 'question')} used, {scores.skipped} skipped"
+        candidates = f"candidates: the first {number(scores.restrict_vocab or len(vectors), 'word')}"
+        used = f"{number(scores.used, 'question')} used, {scores.skipped} skipped"
         print(f"{path}: {shares}  ({used}; {candidates})")
-
-
-def _warmup(arguments: argparse.Namespace) -> None:
-    from .kernels._jit import clear_cache
-    from .kernels.warmup import warmup
-
-    if arguments.clear:
-        print(f"deleted {_number(clear_cache(), 'file')} of compiled kernels")
-    print(f"compiled all kernels in {warmup(verbose=int(sys.stderr.isatty())):.1f} s")
-
-
-def _info(arguments: argparse.Namespace) -> None:
-    import platform
-
-    import llvmlite
-    import numba
-    import numpy as np
-    import scipy
-    from threadpoolctl import threadpool_info
-
-    from .device import cuda_available
-    from .kernels import _jit
-
-    _jit.settle_threading_layer()
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    blas = sorted({f"{pool['internal_api']} {pool['version']} ({pool['num_threads']} threads)" for pool in pools})
-    folders = sorted({str(path.parent) for path in _jit.cache_files()})
-    rows = {
-        "fastseq": __version__,
-        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "numba": f"{numba.__version__} (llvmlite {llvmlite.__version__})",
-        "processor": numba.config.CPU_NAME or _processor(),
-        "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS} (layer: {numba.threading_layer()})",
-        "BLAS": "; ".join(blas) or "none found",
-        "CUDA": "yes" if cuda_available() else "no",
-        "compiled kernels": "; ".join(folders) or "none yet",
-    }
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")
-
-
-def _processor() -> str:
-    from llvmlite import binding
-
-    return str(binding.get_host_cpu_name())
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (default: those of the process); return its exit status."""
-    _settle_streams()
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
-    if parsed.command is None:
-        parser.print_help()
-        return 0
-    try:
-        parsed.run(parsed)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has gone: point stdout elsewhere, so that nothing is written to it at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt as stop:
-        print(f"{parser.prog}: stopped{f' {stop}' if stop.args else ''}", file=sys.stderr)
-        return 130
-    except (FastseqError, OSError) as error:
-        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        print(f"{parser.prog}: error: not enough memory ({error}); use less text, window or dim", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _settle_streams() -> None:
-    """Make the standard streams such that writing to them raises no error because of what is written.
-
-    Characters that the terminal's encoding lacks are shown as escapes. A closed stream takes and forgets what it is
-    given, as a background job's should; its number goes to the null device, or the next file opened would get it.
-    """
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        stream = getattr(sys, name)
-        if stream is None:
-            null = os.open(os.devnull, os.O_WRONLY)
-            if null != number:
-                os.close(null)
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())

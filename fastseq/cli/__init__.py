@@ -1,0 +1,5 @@
+"""The ``fastseq`` command."""
+
+from .main import main
+
+__all__ = ["main"]
