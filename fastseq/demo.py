@@ -130,10 +130,8 @@ def _write_sentences(text: Corpus, path: str, tell: Callable[[str], None], bar: 
     tell(f"perplexity {history.perplexity[-1]:.0f} in the first epoch, {speed:,.0f} words/s; it writes:")
     print()
     for begin in ("", "return the", "if the"):
-        text = model.generate(
-            begin, 25, temperature=0.7, top_p=0.9, stop="<eos>", random_state=1
-        ).removesuffix("<eos>")
-        print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    "))
+        written = model.generate(begin, 25, temperature=0.7, top_p=0.9, stop="<eos>", random_state=1)
+        print(textwrap.fill(written.removesuffix("<eos>"), 100, initial_indent="  ", subsequent_indent="    "))
     print()
     model.save(path)
     tell(f'wrote {path}; let it go on: fastseq generate {path} "return the"')
