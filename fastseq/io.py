@@ -158,9 +158,16 @@ def save_arrays(
         save_file(plain, str(temporary), metadata=metadata)
 
 
+def _plain_number(value: Any) -> Any:
+    """Return a number of NumPy's as one of Python's."""
+    if isinstance(value, (np.integer, np.floating, np.bool_)):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r}")
+
+
 def _to_json(config: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(dict(config), ensure_ascii=False, allow_nan=False, default=_plain_number)
         text.encode()
     except (TypeError, ValueError) as error:
         raise DTypeError(f"config cannot be written as JSON ({error}), expected str, int, float, bool, lists") from None

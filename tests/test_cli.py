@@ -699,6 +699,16 @@ class TestLanguageModels:
         assert main(["generate", str(path), "the c", "-n", "5", "--seed", "0"]) == 0
         assert capsys.readouterr().out.startswith("the c")
 
+    def test_a_preset_of_characters_is_one_of_characters(self, text, tmp_path):
+        checkpoint, path = str(tmp_path / "c.safetensors"), str(tmp_path / "lm.safetensors")
+        small = ["train", "lm", str(text), "-o", path, "--quiet"]
+        options = ["--preset", "char-lstm", "--hidden-size", "8", "--epochs", "1", "--checkpoint", checkpoint]
+        assert main([*small, *options]) == 0
+        assert fs.load(path).tokenizer == "char"
+        # Read as the model's words ask for, without a word of how.
+        assert main([*small, "--resume", checkpoint, "--epochs", "2"]) == 0
+        assert fs.load(path).history.epoch == [1, 2]
+
     def test_resume(self, text, tmp_path):
         checkpoint, whole, rest = (str(tmp_path / f"{name}.safetensors") for name in ("c", "whole", "rest"))
         small = [

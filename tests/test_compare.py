@@ -285,7 +285,8 @@ def test_a_run_of_one_group_keeps_the_others(load, monkeypatch, tmp_path, capsys
     assert ran == list(tasks.GROUPS["word2vec"])
     groups = json.loads((tmp_path / "peers.json").read_text())["groups"]
     assert {name: group["date"] for name, group in groups.items()} == {
-        "counting": "2000-01-01", "word2vec": "2000-01-02", "recurrent": "2000-01-01",
+        "counting": "2000-01-01", "word2vec": "2000-01-02", "recurrent": "2000-01-01", "language": "2000-01-01",
+        "recipes": "2000-01-01",
     }  # fmt: skip
     text = readme.read_text()
     assert text.index("Measured on 2000-01-01") < text.index("Measured on 2000-01-02")

@@ -114,6 +114,32 @@ class Word2VecPlanted:
     track_wrong_neighbours.unit = "% of neighbours"  # type: ignore[attr-defined]
 
 
+class LanguageModelSteps:
+    """Ten steps of training: the book's small and medium models, 20 rows of 35 words of 10,000."""
+
+    param_names = ("units",)
+    params = ([100, 650],)
+    timeout = 900
+    number = 1
+    repeat = (3, 10, 20.0)
+    warmup_time = 0
+
+    def setup(self, units: int) -> None:
+        if not hasattr(fs, "LanguageModel"):
+            raise NotImplementedError("this version has no language models")
+        options = {"num_layers": 1} if units == 100 else {"num_layers": 2, "dropout": 0.5, "tie_weights": True}
+        self.model = fs.LanguageModel(embedding_size=units, hidden_size=units, random_state=0, **options)
+        ids = np.random.default_rng(0).integers(0, 10_000, 20 * 350 + 1)
+        self.corpus = fs.Corpus.from_ids(ids, n_words=10_000)
+        self.time_fit(units)
+
+    def time_fit(self, units: int) -> None:
+        self.model.fit(self.corpus, batch_size=20, bptt=35)
+
+    def peakmem_fit(self, units: int) -> None:
+        self.model.fit(self.corpus, batch_size=20, bptt=35)
+
+
 class WordVectorsQuestions:
     """Questions to 20,000 vectors."""
 

@@ -140,6 +140,16 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
         (_normal(700, 650), np.float32(0.05) * _normal(650, 10_000), None, np.arange(700) % 10_000),
         {},
     ),
+    # Its output layer's parameters.
+    "sum_of_squares": lambda: ((_normal(650, 10_000),), {}),
+    "sgd_step": lambda: (tuple(_normal(650, 10_000) for _ in range(2)), {"learning_rate": 1e-9}),
+    **{
+        f"{name}_step": lambda n=n, steps=steps: (
+            (_normal(650, 10_000), _normal(650, 10_000), *np.ones((n, 650, 10_000), np.float32), *steps),
+            {"learning_rate": 1e-9},
+        )
+        for name, n, steps in (("adagrad", 1, ()), ("rmsprop", 1, ()), ("adam", 2, (1,)))
+    },
     **{
         f"{cell}_{way}": lambda sizes=sizes, way=way: _recurrent(*sizes, backward=way == "backward")
         for cell, sizes in {"lstm": (4, 2, 1), "gru": (3, 1, 2), "rnn": (1, 1, 1)}.items()

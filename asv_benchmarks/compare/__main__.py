@@ -170,6 +170,7 @@ def compare(arguments: argparse.Namespace, names: Mapping[str, Sequence[str]]) -
         settings = {
             **text,
             **given,
+            "data": str(Path(arguments.data) if arguments.data else ROOT.parent / "shared" / "data"),
             "threads": arguments.threads,
             "rounds": arguments.rounds,
             "seeds": arguments.seeds,
@@ -205,7 +206,7 @@ def compare(arguments: argparse.Namespace, names: Mapping[str, Sequence[str]]) -
                 "machine": machine(arguments.machine),
                 "versions": rows.versions(),
                 **{name: settings[name] for name in ("threads", "rounds", "seeds", "dim", "epochs")},
-                "corpus": text["about"],
+                "corpus": text["about"] if group in ("counting", "word2vec") else "named in the rows",
                 "seconds": round(time.perf_counter() - start, 1),
                 **kinds,
                 "failed": failed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import recurrent, rows, word2vec
+from . import language, recurrent, rows, word2vec
 
 Task = Callable[[rows.Settings], Any]
 
@@ -14,12 +14,14 @@ GROUPS: dict[str, dict[str, Task]] = {
     "counting": {**rows.ROWS, **rows.FACTS, **rows.TABLES},
     "word2vec": {**word2vec.ROWS, **word2vec.FACTS},
     "recurrent": {**recurrent.ROWS},
+    "language": {**language.ROWS},
+    "recipes": {**language.RECIPES},
 }
 # What each answers says where it goes: a ratio, a fact, a setting of the SVD, a training.
 KINDS = {"what": "records", "fact": "facts", "method": "svd", "run": "runs"}
 TASKS: dict[str, Task] = {
     name: task for group in GROUPS.values() for name, task in group.items()
-} | {task.__name__: task for task in (*rows.PARTS, *word2vec.PARTS)}
+} | {task.__name__: task for task in (*rows.PARTS, *word2vec.PARTS, *language.PARTS)}
 NAMES = [name for group in GROUPS.values() for name in group]
 
 

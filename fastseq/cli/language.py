@@ -148,23 +148,21 @@ def _train(arguments: argparse.Namespace) -> None:
     from ..models.language_model import LanguageModel
     from ..parallel import threads
 
-    characters = arguments.tokenizer == "char"
     model_options, fit_options = _given(arguments, "model."), _given(arguments, "fit.")
-    preset = presets.get(arguments.preset or ("char-lstm" if characters else "zaremba-small"))
+    preset = presets.get(arguments.preset or ("char-lstm" if arguments.tokenizer == "char" else "zaremba-small"))
+    if arguments.tokenizer == "words" and "tokenizer" in preset.model:
+        arguments.tokenizer = preset.model["tokenizer"]
+    characters = arguments.tokenizer == "char"
     checkpoint = arguments.checkpoint or arguments.resume
     _check_files(arguments, checkpoint)
     if arguments.learning_rate is not None:
         check_finite_number(arguments.learning_rate, "learning_rate", 0.0)
     if arguments.valid and not os.path.isfile(arguments.valid):
         raise FileNotFoundError(f"{arguments.valid}, the text to evaluate on, does not exist")
-    if arguments.eos is None:
-        arguments.eos = "\n" if characters else "<eos>"
-    if arguments.unk is None and not characters:
-        arguments.unk = _UNK
     begin = time.perf_counter()
     options: dict[str, Any] = {
         "checkpoint": checkpoint,
-        "callbacks": [] if arguments.quiet else [_tell],
+        "callbacks": [] if arguments.quiet or shows_bar(arguments) else [_tell],
         "verbose": int(shows_bar(arguments)),
     }
     with threads(arguments.threads):
@@ -176,7 +174,18 @@ def _train(arguments: argparse.Namespace) -> None:
                 )
             model = LanguageModel.load(arguments.resume)
             model._resumable()
+            # The text is read as the model's words ask for.
+            for name, known in (("unk", model.vocab_.unk), ("eos", model.vocab_.eos)):
+                given = getattr(arguments, name)
+                if given not in (None, known):
+                    raise ValueRangeError(f"--{name} is {given!r} and {known!r} in {arguments.resume}; leave it out")
+            arguments.unk, arguments.eos = None, model.vocab_.eos
+            arguments.tokenizer = model.tokenizer or "words"
         else:
+            if arguments.eos is None:
+                arguments.eos = "\n" if characters else "<eos>"
+            if arguments.unk is None and not characters:
+                arguments.unk = _UNK
             tokenizer = None if arguments.tokenizer == "words" else arguments.tokenizer
             model = preset.language_model(**{"tokenizer": tokenizer, **model_options}, random_state=arguments.seed)
             fit = preset.fit_options(**fit_options)
@@ -197,7 +206,7 @@ def _train(arguments: argparse.Namespace) -> None:
             if not hasattr(model, "_network"):
                 raise
             model.save(arguments.output, dtype=arguments.dtype)
-            again = f"; go on with --resume {checkpoint}" if checkpoint else ""
+            again = f"; go on with --resume {checkpoint}" if checkpoint and os.path.exists(checkpoint) else ""
             done = len(model.history.get("epoch", ()))
             raise KeyboardInterrupt(
                 f"after {number(done, 'evaluation')}; wrote the model to {arguments.output}{again}"

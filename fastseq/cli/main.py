@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except MemoryError as error:
-        print(f"{parser.prog}: error: not enough memory ({error}); use less text, window or dim", file=sys.stderr)
+        print(f"{parser.prog}: error: not enough memory ({error}); use less text, or a smaller model", file=sys.stderr)
         return 2
     return 0
 

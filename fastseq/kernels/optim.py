@@ -33,7 +33,7 @@ def _given(value: Any, grad: Any, kept: dict[str, Any]) -> tuple[str, np.dtype, 
             raise DTypeError(f"{name} has dtype {array.dtype}, expected that of value, {dtype}")
         if tuple(array.shape) != shape:
             raise ShapeError(f"{name} has shape {tuple(array.shape)}, expected that of value, {shape}")
-        if isinstance(array, np.ndarray) and not (array.flags.c_contiguous and array.flags.writeable):
+        if not array.flags.c_contiguous or (isinstance(array, np.ndarray) and not array.flags.writeable):
             raise ShapeError(f"{name} is not contiguous or read-only, expected an array that can be changed in place")
         flat.append(array.reshape(-1))
     if tuple(grad.shape) != shape:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import random
 from ..errors import DTypeError, ShapeError, ValueRangeError
-from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
+from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer, device_of
 from ..random import as_key
 from ._base import Layer, as_array, as_gradient
 
@@ -25,18 +25,24 @@ def as_share(value: Any, name: str) -> float:
     return share
 
 
-def drawn_below(key: Any, shape: tuple[int, ...], share: float, dtype: np.dtype) -> np.ndarray:
+def drawn_below(key: Any, shape: tuple[int, ...], share: float, dtype: np.dtype, device: str = "cpu") -> np.ndarray:
     """Return ones for that share of an array and zeros for the rest."""
-    drawn = random.uniform(key, math.prod(shape), dtype=dtype)
+    drawn = random.uniform(key, math.prod(shape), dtype=dtype, device=device)
+    if device != "cpu":
+        mask: np.ndarray = (drawn < share).astype(dtype).reshape(shape)
+        return mask
     # In place, here and in the mask: of 5 new arrays of 7 MB the first touch took 10 of 57 ms of a training step.
     result: np.ndarray = np.less(drawn, share, out=drawn).reshape(shape)
     return result
 
 
-def dropout_mask(key: Any, shape: tuple[int, ...], share: float, dtype: np.dtype) -> np.ndarray:
+def dropout_mask(key: Any, shape: tuple[int, ...], share: float, dtype: np.dtype, device: str = "cpu") -> np.ndarray:
     """Return 0 for that share of an array, and for the rest so much above 1 that the mean stays 1."""
-    mask = drawn_below(key, shape, share, dtype)
-    np.subtract(1, mask, out=mask)
+    mask = drawn_below(key, shape, share, dtype, device)
+    if device == "cpu":
+        np.subtract(1, mask, out=mask)
+    else:
+        mask = 1 - mask
     mask *= 1.0 / (1.0 - share)
     return mask
 
@@ -119,7 +125,8 @@ class Dropout(Layer):
         if not (train and self.rate):
             return array, (None, array.shape)
         self._passes += 1
-        mask = dropout_mask(as_key(self._key, f"pass.{self._passes}"), tuple(shape), self.rate, self.dtype)
+        key = as_key(self._key, f"pass.{self._passes}")
+        mask = dropout_mask(key, tuple(shape), self.rate, self.dtype, device_of(x=array))
         return array * mask, (mask, array.shape)
 
     def backward(self, dy: Any, cache: Any) -> np.ndarray:

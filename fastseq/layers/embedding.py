@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..kernels._boundary import as_float_dtype, as_ids, check_finite_number, check_integer
+from ..kernels._boundary import (
+    as_float_dtype,
+    as_ids,
+    check_finite_number,
+    check_integer,
+    device_of,
+    to_same_device,
+)
 from ..random import as_key
 from . import _initial
 from ._base import Layer, Param, RowSparseGrad, as_array, as_gradient
@@ -111,13 +118,16 @@ class Embedding(Layer):
         # Reshaped, since a single id comes back with an axis; copied, since the gradient keeps the ids until it is
         # used, and the caller may have filled the next batch into the array by then.
         ids = as_ids(array, "ids", upper=self.n_words, ndim=array.ndim).reshape(array.shape).copy()
-        rows = self.params["weight"].value[ids]
+        table = self.params["weight"].value
+        device = device_of(weight=table)
+        rows = table[to_same_device(ids, device)]
         if not (train and self.dropout):
             return rows, (ids, None)
         self._passes += 1
         # A number depends on the word and on the pass, so a word is dropped in all of its places.
         bits = random.random_bits(as_key(self._key, str(self._passes)), ids.astype(np.uint64))
         left = ((bits >> np.uint64(11)) * 2.0**-53 >= self.dropout) * self.dtype.type(1.0 / (1.0 - self.dropout))
+        left = to_same_device(left, device)
         return rows * left[..., None], (ids, left)
 
     def backward(self, dy: Any, cache: tuple[np.ndarray, Any]) -> None:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import to_host
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ..kernels import softmax_cross_entropy
-from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
+from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer, device_of, to_same_device
 from ..random import as_key
 from . import _initial
 from ._base import Layer, Param, as_array, as_input
@@ -285,16 +286,17 @@ class LinearCrossEntropy(Layer):
         """Return the loss of each row, (...,) float64 in nats, without smoothing; 0 where the label is ignored."""
         rows, flat, weights, shape = self._given(h, labels, None)
         bias = self.params["bias"].value if "bias" in self.params else None
+        weights = to_same_device(weights, device_of(h=rows))
         (losses,) = softmax_cross_entropy(
             rows, self.params["weight"].value, bias, flat, weights, by_word=self.transposed, train=False
         )
-        result: np.ndarray = losses.reshape(shape)
+        result: np.ndarray = to_host(losses).reshape(shape)
         return result
 
-    def _given(self, h: Any, labels: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+    def _given(self, h: Any, labels: Any, weights: Any) -> tuple[Any, np.ndarray, np.ndarray, tuple[int, ...]]:
         x = as_input(h, "h", self.input_size, self.dtype)
         shape = x.shape[:-1]
-        flat = as_array(labels, "labels")
+        flat = to_host(as_array(labels, "labels"))
         if flat.shape != shape:
             raise ShapeError(f"labels has shape {flat.shape}, expected {shape}, one for each row of h")
         if flat.dtype.kind not in "iu" and flat.size:
@@ -338,9 +340,10 @@ class LinearCrossEntropy(Layer):
         bias = self.params["bias"].value if "bias" in self.params else None
         smoothing = self.label_smoothing if train and smooth else 0.0
         losses, *made = softmax_cross_entropy(
-            rows, self.params["weight"].value, bias, flat, parts, by_word=self.transposed, label_smoothing=smoothing,
-            train=train,
+            rows, self.params["weight"].value, bias, flat, to_same_device(parts, device_of(h=rows)),
+            by_word=self.transposed, label_smoothing=smoothing, train=train,
         )  # fmt: skip
+        losses = to_host(losses)
         loss = float(np.sum(losses * parts, where=parts > 0, dtype=np.float64))
         return loss, _Gradients(made[0], made[1], made[2], losses, (*shape, self.input_size)) if train else None
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ..kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
-from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
+from ..kernels._boundary import (
+    array_module,
+    as_float_dtype,
+    check_finite_number,
+    check_integer,
+    device_of,
+    to_same_device,
+)
 from ..kernels._sequences import as_lengths
 from ..random import as_key
 from . import _convert, _initial
@@ -35,7 +42,8 @@ def _reversed_in_time(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
         return x[::-1]
     steps = np.arange(len(x))[:, None]
     turned = np.where(steps < lengths, lengths - 1 - steps, steps)
-    result: np.ndarray = x[turned, np.arange(x.shape[1])]
+    device = device_of(x=x)
+    result: np.ndarray = x[to_same_device(turned, device), to_same_device(np.arange(x.shape[1]), device)]
     return result
 
 
@@ -170,6 +178,11 @@ class _Recurrent(Layer):
     def _biases(self) -> list[tuple[str, int]]:
         return [("b", self._gates * self.hidden_size)] if self.bias else []
 
+    @property
+    def _device(self) -> str:
+        """Where the parameters are, and where masks are drawn."""
+        return device_of(w_x=self.params["layer0.w_x"].value)
+
     def _value(self, name: str) -> np.ndarray | None:
         param = self.params.get(name)
         return None if param is None else param.value
@@ -179,7 +192,7 @@ class _Recurrent(Layer):
         return as_key(self._key, f"{what}.{self._passes}")
 
     def _left(self, what: str, shape: tuple[int, ...], share: float) -> np.ndarray:
-        return dropout_mask(self._mask_key(what), shape, share, self.dtype)
+        return dropout_mask(self._mask_key(what), shape, share, self.dtype, self._device)
 
     def _options(self, name: str, n_steps: int, n: int, train: bool) -> tuple[dict[str, Any], np.ndarray | None]:
         """Return what the kernel is told for this pass, and the mask of the recurrent weights."""
@@ -190,7 +203,7 @@ class _Recurrent(Layer):
             if share:
                 shape = (n_steps, n, size)
                 key = self._mask_key(f"{name}.zoneout.{part}")
-                told[f"keep_{part}"] = drawn_below(key, shape, share, self.dtype) if train else share
+                told[f"keep_{part}"] = drawn_below(key, shape, share, self.dtype, self._device) if train else share
         if train and self.recurrent_dropout:
             told["mask_h"] = self._left(f"{name}.states", (n, self._state_sizes[0]), self.recurrent_dropout)
         if not (train and self.weight_dropout):
@@ -310,7 +323,13 @@ class _Recurrent(Layer):
 
     def _laid(self, h: np.ndarray) -> np.ndarray:
         """Return what is time first as the layer gives it."""
-        return np.ascontiguousarray(h.swapaxes(0, 1)) if self.batch_first else np.ascontiguousarray(h)
+        h = h.swapaxes(0, 1) if self.batch_first else h
+        laid: np.ndarray = array_module(device_of(h=h)).ascontiguousarray(h)
+        return laid
+
+    def _stacked(self, states: Sequence[Sequence[np.ndarray]]) -> Any:
+        """Return the parts of a state, each of the cells' one after the other."""
+        return self._told([array_module(device_of(h=parts[0])).stack(parts) for parts in states])
 
     def _up(
         self, h: np.ndarray, first: Sequence[Any], ends: np.ndarray | None, train: bool, keep: bool
@@ -344,10 +363,10 @@ class _Recurrent(Layer):
             if len(outputs) == 1:
                 h = outputs[0]
             elif self.merge == "concat":
-                h = np.concatenate(outputs, axis=2)
+                h = array_module(device_of(h=h)).concatenate(outputs, axis=2)
             else:
                 h = outputs[0] + outputs[1]
-        return h, self._told([np.stack(parts) for parts in lasts]), caches, masks
+        return h, self._stacked(lasts), caches, masks
 
     def backward(self, dy: Any, cache: Any, dstate: Any = None) -> tuple[np.ndarray, Any]:
         """Add the gradients of the parameters, and return those of the input and of the first states.
@@ -403,7 +422,7 @@ class _Recurrent(Layer):
                         # Made by the kernel for this call, and nobody else's.
                         self.params[f"{name}.{part}"].add_grad(gradient, lent=True)
             dh = total if masks[number] is None else total * masks[number]
-        return self._laid(dh), self._told([np.stack(parts) for parts in befores])
+        return self._laid(dh), self._stacked(befores)
 
     def load_torch(self, state_dict: Mapping[str, Any]) -> None:
         """Take the weights of a torch.nn.RNN, LSTM or GRU of the same sizes, ``proj_size`` too.

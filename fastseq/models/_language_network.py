@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import to_device, to_host
 from ..errors import ValueRangeError
-from ..layers import GRU, LSTM, RNN, Dropout, Embedding, Layer, LinearCrossEntropy, Param, join_params
+from ..kernels._boundary import device_of
+from ..layers import GRU, LSTM, RNN, Dropout, Embedding, Layer, LinearCrossEntropy, Param, distinct_params, join_params
 from ..random import as_key, uniform
 
 __all__ = ["CELLS", "INITIALS", "LanguageNetwork", "NetworkOptions"]
@@ -129,6 +132,32 @@ class LanguageNetwork:
         """The layers that draw random numbers."""
         return [self.embedding, *self.recurrent, *self.dropouts]
 
+    @property
+    def device(self) -> str:
+        """Where the parameters are."""
+        return device_of(weight=self.embedding.params["weight"].value)
+
+    def move(self, device: str) -> None:
+        """Put parameters and states on a device."""
+        for param in distinct_params(self.params).values():
+            param.move(device)
+        if self.state is not None:
+
+            def moved(state: Any) -> Any:
+                return tuple(map(moved, state)) if isinstance(state, tuple) else to_device(state, device)
+
+            self.state = [moved(state) for state in self.state]
+
+    @contextmanager
+    def on(self, device: str) -> Iterator[None]:
+        """Work on a device inside the ``with`` block."""
+        before = self.device
+        self.move(device)
+        try:
+            yield
+        finally:
+            self.move(before)
+
     def begin_epoch(self) -> None:
         """Forget the states: an epoch begins at the beginning of the text."""
         self.state = None
@@ -138,11 +167,12 @@ class LanguageNetwork:
         arrays = {"passes": np.array([layer._passes for layer in self._parts], np.int64)}
         for number, state in enumerate(self.state or []):
             for name, part in zip("hc", state if isinstance(state, tuple) else (state,)):
-                arrays[f"state{number}.{name}"] = part
+                arrays[f"state{number}.{name}"] = np.array(to_host(part))
         return arrays
 
     def set_training_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what `training_state` returned."""
+        arrays = {name: to_device(array, self.device) if name != "passes" else array for name, array in arrays.items()}
         passes = arrays["passes"]
         if passes.shape != (len(self._parts),):
             raise ValueRangeError(f"passes has shape {passes.shape}, expected ({len(self._parts)},)")

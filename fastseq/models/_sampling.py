@@ -43,10 +43,10 @@ class Sampler:
         self.top_p = None if top_p is None else check_finite_number(top_p, "top_p", 0.0, upper=1.0, exclusive=True)
         if isinstance(exclude, (str, bytes)):
             raise DTypeError(f"exclude is the text {exclude[:20]!r}, expected a list of words")
-        self._excluded = np.array([vocab[word] for word in exclude], np.int64)
+        self._excluded = np.array([vocab[word] for word in exclude or ()], np.int64)
         if len(set(self._excluded.tolist())) == len(vocab):
             raise ValueRangeError("exclude holds every word of the vocabulary, expected some to be left")
-        self._stops = np.array([vocab[word] for word in ([stop] if isinstance(stop, str) else stop)], np.int64)
+        self._stops = np.array([vocab[word] for word in ([stop] if isinstance(stop, str) else stop or ())], np.int64)
         self._key = as_key(random_state, "generate")
         self.finished = np.zeros(0, bool)
 
@@ -72,8 +72,13 @@ class Sampler:
         n = scores.shape[0]
         if self.finished.shape[0] != n:
             self.finished = np.zeros(n, bool)
+        if np.isnan(scores).any():
+            raise ValueRangeError("the scores of the words hold NaN, expected numbers; is a parameter NaN?")
         scores[:, self._excluded] = -np.inf
-        words = self._likeliest(scores) if self.temperature == 0 else self._drawn(scores / self.temperature, step)
+        # Below 0 before they are divided, so that a low temperature makes none infinite but those that cannot be drawn.
+        scores -= scores.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            words = self._likeliest(scores) if self.temperature == 0 else self._drawn(scores / self.temperature, step)
         words[self.finished] = -1
         self.finished |= np.isin(words, self._stops)
         return words.astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import current_device
 from ..errors import DTypeError, FormatError, NotFittedError, TextError, ValueRangeError
 from ..io import check_writable, load_arrays, save_arrays
 from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
@@ -18,6 +20,8 @@ from ..random import as_key
 from ..text.corpus import Corpus
 from ..text.vocabulary import Vocabulary
 from ..training import SGD, History, Optimizer, TextBatches, Trainer
+from ..training.schedules import SCHEDULES
+from ..training.trainer import OPTIMIZERS, as_callbacks
 from ._base import Model
 from ._language_network import CELLS, INITIALS, LanguageNetwork, NetworkOptions
 from ._sampling import Sampler
@@ -30,7 +34,7 @@ _TOKENIZERS = (None, "char", "japanese")
 # Steps at a time where nothing is trained: outputs of 64 steps of 20 rows of 650 numbers are 3.3 MB.
 _STEPS = 64
 # What `fit` takes that a checkpoint has to know.
-_FIT_OPTIONS = ("batch_size", "bptt", "variable_bptt", "epochs")
+_FIT_OPTIONS = ("batch_size", "bptt", "variable_bptt", "epochs", "text", "valid")
 
 
 class LanguageModel(Model):
@@ -155,6 +159,7 @@ class LanguageModel(Model):
     _network: LanguageNetwork
     _key: int
     _told: dict[str, Any]
+    _made_of: dict[str, Any]
     _trainer: Trainer | None = None
 
     # --- training ----------------------------------------------------------------------------------------------------
@@ -185,7 +190,8 @@ class LanguageModel(Model):
         corpus : Corpus
             The text.
         valid : Corpus, optional
-            A text to evaluate on, with the same vocabulary (``Corpus.from_file(..., vocab=corpus.vocab)``).
+            A text to evaluate on, read as the other and with its vocabulary (``Corpus.from_file(..., eos="<eos>",
+            vocab=corpus.vocab)``).
         epochs : int
             How often to go through the text.
         batch_size, bptt, variable_bptt : int, int, bool
@@ -198,14 +204,14 @@ class LanguageModel(Model):
         schedule, patience, keep_best, evaluate_every, callbacks, verbose
             See `fastseq.training.Trainer`. A callback is called as ``callback(model, logs)``.
         checkpoint : path, optional
-            Written after each evaluation, and when training is interrupted: ``LanguageModel.load(path).resume(corpus)``
-            goes on from there.
+            Written after each evaluation, and when training is interrupted: ``LanguageModel.load(path).resume(corpus,
+            valid=valid)`` goes on from there. Optimizer and schedule have to be of this package then.
 
         Returns
         -------
         History
             Lines with ``epoch``, ``step``, ``loss`` (nats a word, with dropout), ``perplexity``, ``valid_loss``,
-            ``valid_perplexity``, ``learning_rate`` and ``tokens_per_second``.
+            ``valid_perplexity``, ``learning_rate`` (of the last step) and ``items_per_second``, words that is.
 
         Raises
         ------
@@ -218,7 +224,7 @@ class LanguageModel(Model):
         """
         options, key = self._options()
         corpus = _as_corpus(corpus, "corpus")
-        told = {
+        told: dict[str, Any] = {
             "batch_size": check_integer(batch_size, "batch_size", 1),
             "bptt": check_integer(bptt, "bptt", 1),
             "variable_bptt": bool(variable_bptt),
@@ -235,9 +241,21 @@ class LanguageModel(Model):
         if trainer.schedule is not None:
             trainer.schedule.reset()
         valid = self._as_valid(valid, corpus.vocab)
+        if patience is not None and valid is None:
+            raise ValueRangeError(f"patience is {patience} and valid None, expected a text to evaluate on with it")
         if checkpoint is not None:
             check_writable(checkpoint)
+            for what, part, kinds in (
+                ("optimizer", optimizer, (*OPTIMIZERS.values(),)), ("schedule", schedule, (*SCHEDULES.values(),))
+            ):  # fmt: skip
+                if part is not None and type(part) not in kinds:
+                    raise ValueRangeError(
+                        f"{what} is of the class {type(part).__name__}, which a checkpoint cannot be read back with; "
+                        "expected one of this package, or no checkpoint"
+                    )
+        told["text"], told["valid"] = _digest(corpus), _digest(valid)
         self.vocab_, self._network, self._key, self._told = corpus.vocab, network, key, told
+        self._made_of = self._params_to_keep()
         return self._train(trainer, batches, valid, checkpoint)
 
     def resume(
@@ -272,16 +290,19 @@ class LanguageModel(Model):
         """
         trainer, told = self._resumable(), dict(self._told)
         corpus = _as_corpus(corpus, "corpus")
-        self._check_same_words(corpus.vocab, "corpus")
-        if corpus.n_tokens != told["n_tokens"]:
-            raise ValueRangeError(
-                f"the text has {corpus.n_tokens} tokens, expected the {told['n_tokens']} that the training began with; "
-                "read the same file in the same way"
-            )
+        _check_same(corpus, self.vocab_, "corpus")
+        valid = self._as_valid(valid, self.vocab_)
+        for name, text in (("text", corpus), ("valid", valid)):
+            if _digest(text) != told[name]:
+                given = "none" if text is None else f"one of {text.n_tokens} tokens"
+                wanted = "none" if told[name] is None else "the one that the training began with"
+                raise ValueRangeError(
+                    f"{'corpus' if name == 'text' else name} is {given}, expected {wanted}; read the same file in the "
+                    "same way (eos, unk, lowercase, ...)"
+                )
         if epochs is not None:
             told["epochs"] = check_integer(epochs, "epochs", 1)
         trainer.callbacks, trainer.verbose = tuple(self._callbacks(callbacks)), verbose
-        valid = self._as_valid(valid, self.vocab_)
         if checkpoint is not None:
             check_writable(checkpoint)
         self._told = told
@@ -297,24 +318,23 @@ class LanguageModel(Model):
         return self._trainer
 
     def _train(self, trainer: Trainer, batches: TextBatches, valid: Any, checkpoint: Any) -> History:
-        self._told["n_tokens"] = batches.n_tokens
         self._trainer = trainer
         evaluate = None if valid is None else (lambda: self._evaluated(valid))
         try:
-            trainer.fit(
-                batches, epochs=self._told["epochs"], evaluate=evaluate, measure=_measured, checkpoint=checkpoint,
-                write=self._write_checkpoint,
-            )  # fmt: skip
+            with self._network.on(current_device()):
+                trainer.fit(
+                    batches, epochs=self._told["epochs"], evaluate=evaluate, measure=_measured, checkpoint=checkpoint,
+                    write=self._write_checkpoint,
+                )  # fmt: skip
         finally:
             self.history_ = trainer.history
-        # Its parameters are the best ones or a mean from here on, which it cannot go on from.
+            if not trainer.whole:
+                # A step was broken off: the states are those behind a batch that was not learned from.
+                self._trainer = None
         self._trainer = None
         return self.history_
 
-    def _callbacks(self, callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
-        if isinstance(callbacks, (str, bytes)) or not all(map(callable, callbacks)):
-            raise DTypeError("callbacks holds something that cannot be called, expected functions of (model, logs)")
-
+    def _callbacks(self, callbacks: Any) -> list[Callable[..., Any]]:
         def told(callback: Callable[..., Any]) -> Callable[..., Any]:
             def call(trainer: Trainer, logs: dict[str, float]) -> Any:
                 self.history_ = trainer.history
@@ -322,7 +342,7 @@ class LanguageModel(Model):
 
             return call
 
-        return [told(callback) for callback in callbacks]
+        return [told(callback) for callback in as_callbacks(callbacks, "(model, logs)")]
 
     def _evaluated(self, valid: Corpus) -> dict[str, float]:
         loss = self._loss_of(valid.ids, 20)
@@ -375,13 +395,10 @@ class LanguageModel(Model):
         if valid is None:
             return None
         corpus = _as_corpus(valid, "valid")
-        _check_same(corpus.vocab, vocab, "valid")
+        _check_same(corpus, vocab, "valid")
         if corpus.n_tokens < 2:
             raise TextError(f"valid has {corpus.n_tokens} tokens, expected 2 at least: a word and one behind it")
         return corpus
-
-    def _check_same_words(self, vocab: Vocabulary, name: str) -> None:
-        _check_same(vocab, self.vocab_, name)
 
     @property
     def params(self) -> dict[str, Param]:
@@ -437,20 +454,26 @@ class LanguageModel(Model):
         """
         self._check_fitted()
         corpus = _as_corpus(corpus, "corpus")
-        self._check_same_words(corpus.vocab, "corpus")
+        _check_same(corpus, self.vocab_, "corpus")
         batch_size = check_integer(batch_size, "batch_size", 1)
         if corpus.n_tokens < 2:
             raise TextError(f"the text has {corpus.n_tokens} tokens, expected 2 at least: a word and one behind it")
         if dynamic is None and cache is None:
-            return _exp(self._loss_of(corpus.ids, batch_size))
+            with self._network.on(current_device()):
+                return _exp(self._loss_of(corpus.ids, batch_size))
         if dynamic is not None and not isinstance(dynamic, DynamicEvaluation):
             raise DTypeError(f"dynamic is {type(dynamic).__name__}, expected a DynamicEvaluation")
+        if dynamic is not None and dynamic.corpus is not None:
+            _check_same(dynamic.corpus, self.vocab_, "corpus of dynamic")
+            if dynamic.corpus.n_tokens < 2:
+                raise TextError(f"corpus of dynamic has {dynamic.corpus.n_tokens} tokens, expected 2 at least")
         if cache is not None and not isinstance(cache, ContinuousCache):
             raise DTypeError(f"cache is {type(cache).__name__}, expected a ContinuousCache")
-        if dynamic is None:
-            assert cache is not None
-            return _exp(cache.loss(self._network, corpus.ids, batch_size))
-        return _exp(dynamic.loss(self._network, corpus.ids, batch_size, cache))
+        with self._network.on("cpu"):
+            if dynamic is None:
+                assert cache is not None
+                return _exp(cache.loss(self._network, corpus.ids, batch_size))
+            return _exp(dynamic.loss(self._network, corpus.ids, batch_size, cache))
 
     def _loss_of(self, ids: np.ndarray, batch_size: int) -> float:
         """Return the mean loss in nats."""
@@ -490,12 +513,13 @@ class LanguageModel(Model):
         if self.vocab_.eos is not None:
             ids = np.concatenate(([self.vocab_[self.vocab_.eos]], ids)).astype(np.int32)
         if ids.shape[0] < 2:
-            raise TextError(f"the text has {ids.shape[0]} words, expected more: there is nothing to score")
+            raise TextError("the text has no word to be scored, expected more of it")
         parts, state = [], None
-        for begin in range(0, ids.shape[0] - 1, _STEPS):
-            end = min(begin + _STEPS, ids.shape[0] - 1)
-            top, state = self._network.infer(ids[None, begin:end], state)
-            parts.append(-self._network.losses(top, ids[None, begin + 1 : end + 1])[:, 0])
+        with self._network.on("cpu"):
+            for begin in range(0, ids.shape[0] - 1, _STEPS):
+                end = min(begin + _STEPS, ids.shape[0] - 1)
+                top, state = self._network.infer(ids[None, begin:end], state)
+                parts.append(-self._network.losses(top, ids[None, begin + 1 : end + 1])[:, 0])
         logs = np.concatenate(parts)
         return logs if per_token else float(logs.sum())
 
@@ -520,7 +544,8 @@ class LanguageModel(Model):
         ----------
         prompt : str or list of str
             How the text begins, or several beginnings, each of which is gone on with. An empty one begins behind the
-            ``eos``, or with a word drawn by the words' frequencies where the vocabulary has none.
+            ``eos``, or with a word drawn by the words' frequencies where the vocabulary has none; ``n_tokens`` does not
+            count that one.
         n_tokens : int
             How many words to write, at most.
         temperature : float
@@ -575,7 +600,9 @@ class LanguageModel(Model):
         prompts = list(prompt) if several else [prompt]
         if not prompts:
             return ([], state) if return_state else []
-        texts, after = self._write(prompts, n_tokens, sampler, state)
+        # A word at a time is too little for a device.
+        with self._network.on("cpu"):
+            texts, after = self._write(prompts, n_tokens, sampler, state)
         result: Any = texts if several else texts[0]
         return (result, after) if return_state else result
 
@@ -598,11 +625,13 @@ class LanguageModel(Model):
         for step in range(n_tokens):
             words = sampler.draw(self._network.logits(last), step)
             written[:, step] = words
+            # After the last word too: the state is the one behind all of the text. Texts that are finished stay.
+            goes_on = words >= 0
+            ends = None if goes_on.all() else goes_on.astype(np.int64)
+            top, state = self._network.infer(np.maximum(words, 0)[:, None], state, ends)
+            last = top[0]
             if sampler.finished.all():
                 break
-            # After the last word too: the state behind the text is the state behind all of it.
-            top, state = self._network.infer(np.maximum(words, 0)[:, None], state)
-            last = top[0]
         texts = []
         for ids, row in zip(shown, written):
             texts.append(self._join([*ids.tolist(), *row[row >= 0].tolist()]))
@@ -626,7 +655,10 @@ class LanguageModel(Model):
 
             words = list(japanese()(text))
         else:
-            words = text.split()
+            # As a corpus has it: each line but the one that goes on ends in the word for that.
+            end = [] if self.vocab_.eos is None else [self.vocab_.eos]
+            first, *rest = text.splitlines() or [""]
+            words = first.split() + [word for line in rest for word in (*end, *line.split())]
         return self.vocab_.encode(words)
 
     def _join(self, ids: Sequence[int]) -> str:
@@ -646,12 +678,17 @@ class LanguageModel(Model):
             again.
         """
         self._check_fitted()
-        if dtype not in (None, "float32", "float16", "float64"):
+        if dtype not in (None, "float32", "float16"):
             raise ValueRangeError(f"dtype is {dtype!r}, expected 'float32', 'float16' or None")
         weights = get_weights(self._network.params)
-        arrays = {f"params.{name}": array if dtype is None else array.astype(dtype) for name, array in weights.items()}
-        if dtype == "float16" and not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueRangeError("a parameter is above 65504, the largest number of float16; save as float32")
+        with np.errstate(over="ignore"):
+            arrays = {f"params.{name}": array.astype(dtype or array.dtype) for name, array in weights.items()}
+        if dtype == "float16":
+            for name, array in weights.items():
+                if np.isfinite(array).all() and not np.isfinite(arrays[f"params.{name}"]).all():
+                    raise ValueRangeError(
+                        f"{name} holds a number above 65504, the largest one of float16; save it as float32"
+                    )
         for name, numbers in self.history_.items():
             arrays[f"history.{name}"] = np.array(numbers, np.float64)
         save_arrays(path, {**arrays, **self._vocab_arrays()}, _KIND, self._config())
@@ -659,11 +696,15 @@ class LanguageModel(Model):
     def _vocab_arrays(self) -> dict[str, np.ndarray]:
         return {f"vocab.{name}": array for name, array in self.vocab_.to_arrays()[0].items()}
 
-    def _config(self) -> dict[str, Any]:
+    def _params_to_keep(self) -> dict[str, Any]:
+        """Return the parameters that the network is made of, which may be set to others later."""
         params = self.get_params()
         params.pop("random_state")
         params["dtype"] = as_float_dtype(self.dtype).name
-        return {"params": params, "vocab": self.vocab_.to_arrays()[1], "key": str(self._key)}
+        return params
+
+    def _config(self) -> dict[str, Any]:
+        return {"params": self._made_of, "vocab": self.vocab_.to_arrays()[1], "key": str(self._key)}
 
     def _write_checkpoint(self, path: str | os.PathLike[str]) -> None:
         assert self._trainer is not None
@@ -673,7 +714,7 @@ class LanguageModel(Model):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LanguageModel:
-        """Read a model that `save` wrote, or a checkpoint of `fit`.
+        """Read a model that `save` wrote, or a checkpoint of `fit`: with the best parameters until then, or their mean.
 
         Raises
         ------
@@ -688,6 +729,7 @@ class LanguageModel(Model):
         try:
             model = cls(**config["params"])
             options, _ = model._options()
+            model._made_of = model._params_to_keep()
             model.vocab_ = Vocabulary.from_arrays(part("vocab."), config["vocab"])
             model._key = int(config["key"])
             network = LanguageNetwork(len(model.vocab_), options, model._key)
@@ -696,8 +738,10 @@ class LanguageModel(Model):
             if config.get("training") is not None:
                 model._trainer = Trainer(network, unit="tokens")
                 model._trainer.restore(arrays, config["training"])
-                for name in (*_FIT_OPTIONS, "n_tokens"):
+                for name in _FIT_OPTIONS:
                     model._told[name]
+                # Until it goes on it is asked with the best parameters, or the mean.
+                model._trainer.finish()
             else:
                 set_weights(network.params, part("params."))
             model.history_ = History({name: array.tolist() for name, array in part("history.").items()})
@@ -731,9 +775,20 @@ def _as_corpus(corpus: Any, name: str) -> Corpus:
     )
 
 
-def _check_same(vocab: Vocabulary, known: Vocabulary, name: str) -> None:
+def _check_same(corpus: Corpus, known: Vocabulary, name: str) -> None:
+    vocab = corpus.vocab
     if vocab is not known and vocab.words != known.words:
         raise ValueRangeError(
             f"{name} has a vocabulary of {len(vocab)} words that is not the model's ({len(known)} words), expected the "
             "same words; make the corpus with vocab=model.vocab_ (or that of the training corpus)"
         )
+    if known.eos is not None and corpus.n_sentences > 1 and not (corpus.ids == known[known.eos]).any():
+        raise ValueRangeError(
+            f"{name} has {corpus.n_sentences} sentences and no {known.eos!r} behind any, expected it as the model has "
+            f"learned it; read the text with eos={known.eos!r}"
+        )
+
+
+def _digest(corpus: Corpus | None) -> str | None:
+    """Return what tells a text from others."""
+    return None if corpus is None else hashlib.blake2b(corpus.ids.tobytes(), digest_size=16).hexdigest()

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..device import to_device, to_host
 from ..errors import DTypeError, ShapeError, ValueRangeError
-from ..kernels._boundary import check_integer
+from ..kernels._boundary import check_integer, device_of
 from ..layers import Param, distinct_params
 from .optimizers import SGD
 
@@ -96,20 +97,18 @@ class ASGD(SGD):
             if name not in self._averages:
                 self._averages[name] = param.value.copy()
                 continue
-            average = self._averages[name]
-            self._check_fits(name, average, param)
+            average = self._fitting(name, param)
             average += (param.value - average) * (1.0 / self.n_averaged)
 
     @contextmanager
     def averaged(self, params: Mapping[str, Param]) -> Iterator[None]:
         """Put the mean in the place of the parameters inside the ``with`` block, where there is one."""
         distinct = {name: param for name, param in distinct_params(params).items() if name in self._averages}
-        for name, param in distinct.items():
-            self._check_fits(name, self._averages[name], param)
+        averages = {name: self._fitting(name, param) for name, param in distinct.items()}
         kept = {name: param.value.copy() for name, param in distinct.items()}
         try:
             for name, param in distinct.items():
-                param.value[...] = self._averages[name]
+                param.value[...] = averages[name]
             yield
         finally:
             for name, param in distinct.items():
@@ -119,22 +118,26 @@ class ASGD(SGD):
         """Give the parameters the values of the mean, where there is one."""
         for name, param in distinct_params(params).items():
             if name in self._averages:
-                self._check_fits(name, self._averages[name], param)
-                param.value[...] = self._averages[name]
+                param.value[...] = self._fitting(name, param)
 
-    def _check_fits(self, name: str, average: np.ndarray, param: Param) -> None:
+    def _fitting(self, name: str, param: Param) -> np.ndarray:
+        """Return the mean of a parameter, where the parameter is."""
+        average = self._averages[name] = to_device(self._averages[name], device_of(value=param.value))
         if average.shape != param.shape or average.dtype != param.dtype:
             raise ShapeError(
                 f"the optimizer remembers {name!r} with shape {average.shape} in {average.dtype}, and it has "
                 f"{param.shape} in {param.dtype} now; use another optimizer for another model, or call reset()"
             )
+        return average
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return what `SGD.state_dict` does, with the means and how far averaging has come."""
         arrays = super().state_dict()
         arrays["averaging"] = np.array([self.n_averaged, self._n_steps, self._begun], np.int64)
         arrays["noted"] = np.array(self._noted, np.float64)
-        return {**arrays, **{f"{name}{_AVERAGE}": average.copy() for name, average in self._averages.items()}}
+        for name, average in self._averages.items():
+            arrays[f"{name}{_AVERAGE}"] = np.array(to_host(average))
+        return arrays
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
         """Take over ``arrays``, as `state_dict` returned them; see `Optimizer.load_state_dict`."""

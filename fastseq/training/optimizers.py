@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..device import to_device, to_host
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ..kernels import adagrad_step, adam_step, rmsprop_step, sgd_step, sum_of_squares
-from ..kernels._boundary import check_finite_number
+from ..kernels._boundary import array_module, check_finite_number, device_of, to_same_device
 from ..layers import Param, RowSparseGrad, distinct_params
 from ._config import Configured
 
@@ -80,7 +81,7 @@ class Optimizer(Configured, ABC):
                 # Kept, so that clipping and stepping add equal rows up once.
                 param.grad = grad = grad.coalesce()
                 if self.lazy or self._other_rows_stay():
-                    rows = grad.rows
+                    rows = to_same_device(grad.rows, device_of(value=param.value))
                     value = param.value[rows]
                     part = {slot: state[slot][rows] for slot in self.slots}
                     self._update(value, grad.values, part, steps, scale)
@@ -116,7 +117,7 @@ class Optimizer(Configured, ABC):
         arrays = {"learning_rate": np.array(self.learning_rate, np.float64)}
         for name, state in self.state.items():
             for slot, array in state.items():
-                arrays[f"{name}.{slot}"] = array.copy()
+                arrays[f"{name}.{slot}"] = np.array(to_host(array))
         return arrays
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
@@ -171,11 +172,14 @@ class Optimizer(Configured, ABC):
         return array
 
     def _state_of(self, name: str, param: Param) -> dict[str, np.ndarray]:
+        device = device_of(value=param.value)
         if name not in self.state:
-            zeros = {slot: np.zeros_like(param.value) for slot in self.slots}
+            zeros = {slot: array_module(device).zeros_like(param.value) for slot in self.slots}
             self.state[name] = {"steps": np.zeros((), np.int64), **zeros}
         state = self.state[name]
         for slot in self.slots:
+            # The parameters may have been moved since.
+            state[slot] = to_device(state[slot], device)
             if state[slot].shape != param.shape:
                 raise ShapeError(
                     f"the optimizer remembers {name!r} with shape {state[slot].shape}, and it has {param.shape} now; "

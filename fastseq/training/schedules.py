@@ -87,7 +87,7 @@ class StepDecay(Schedule):
 
 
 class PlateauDecay(Schedule):
-    """The rate is multiplied by ``decay`` when the loss of the evaluations has stopped to fall.
+    """The rate is multiplied by ``decay`` when the loss of the evaluations (or of training) has stopped to fall.
 
     Parameters
     ----------

@@ -19,13 +19,15 @@ from .averaging import ASGD
 from .batching import Batches
 from .history import History
 from .interrupts import Interrupts
-from .optimizers import OPTIMIZERS, Adam, Optimizer, clip_factor
+from .optimizers import OPTIMIZERS as STEPPING
+from .optimizers import Adam, Optimizer, clip_factor, grad_norm
 from .schedules import SCHEDULES, Schedule
 
-__all__ = ["Trainable", "Trainer"]
+__all__ = ["Trainable", "Trainer", "as_callbacks"]
 
 _KIND = "checkpoint"
-_OPTIMIZERS = {**OPTIMIZERS, "ASGD": ASGD}
+#: Those that a checkpoint can name.
+OPTIMIZERS: dict[str, type[Optimizer]] = {**STEPPING, "ASGD": ASGD}
 
 
 class Trainable(Protocol):
@@ -40,6 +42,17 @@ class Trainable(Protocol):
 
     def loss_and_grad(self, *arrays: Any) -> float:
         """Return the mean loss of a batch, and add its gradients to those of the parameters."""
+
+
+def as_callbacks(callbacks: Any, what: str) -> tuple[Callable[..., Any], ...]:
+    """Return callbacks as a tuple; raise `DTypeError` where one cannot be called with ``what``."""
+    try:
+        kept = tuple(callbacks)
+    except TypeError:
+        raise DTypeError(f"callbacks is {callbacks!r}, expected a list of functions of {what}") from None
+    if isinstance(callbacks, (str, bytes)) or not all(map(callable, kept)):
+        raise DTypeError(f"callbacks holds something that cannot be called, expected functions of {what}")
+    return kept
 
 
 class Trainer:
@@ -74,9 +87,12 @@ class Trainer:
     ----------
     history : History
         A line for each evaluation: ``epoch`` (with its part of the next), ``step``, ``loss`` (the mean since the line
-        before), what the evaluation returned, ``learning_rate`` and ``items_per_second``.
+        before), what the evaluation returned, ``learning_rate`` (of the last step) and ``items_per_second``.
     epoch, step : int
         How many epochs are finished, and how many steps were made in all.
+    whole : bool
+        Whether no step was broken off by an error or by a second Ctrl-C; only then can training go on as if nothing had
+        happened.
 
     Raises
     ------
@@ -127,15 +143,19 @@ class Trainer:
         self.patience = None if patience is None else check_integer(patience, "patience", 0)
         self.keep_best = bool(keep_best)
         self.evaluate_every = None if evaluate_every is None else check_integer(evaluate_every, "evaluate_every", 1)
-        if isinstance(callbacks, (str, bytes)) or not all(map(callable, callbacks)):
-            raise DTypeError("callbacks holds something that cannot be called, expected functions of (trainer, logs)")
-        self.callbacks = tuple(callbacks)
+        self.callbacks = as_callbacks(callbacks, "(trainer, logs)")
         self.verbose = verbose
         self.unit = unit
         self.history = History()
         self.epoch = self.step = 0
-        self._rate = self.optimizer.learning_rate
+        # The rate that the schedule starts from, and what the optimizer was given last: whoever sets another in between
+        # means the former.
+        self._rate = self._written = float(self.optimizer.learning_rate)
+        self._factor = 1.0
         self._step_of_epoch = 0
+        # Whether nothing is half done, and the parameters of the last step where others have taken their place.
+        self.whole = True
+        self._last_weights: dict[str, np.ndarray] | None = None
         self._loss, self._items, self._seconds = 0.0, 0, 0.0
         self._best, self._waited = math.inf, 0
         self._best_weights: dict[str, np.ndarray] | None = None
@@ -153,7 +173,7 @@ class Trainer:
         """Train until ``epochs`` epochs are finished; return the history.
 
         A trainer that has been given a checkpoint goes on where that one stands; one that has finished its epochs goes
-        on with more where ``epochs`` is larger.
+        on with more where ``epochs`` is larger, from the parameters of its last step.
 
         Parameters
         ----------
@@ -163,7 +183,7 @@ class Trainer:
             How often to go through them, in all.
         evaluate : callable, optional
             Returns the numbers of an evaluation by name. The first is the one that has to fall: the schedule, the best
-            parameters and ``patience`` go by it.
+            parameters and ``patience`` go by it. Without evaluations the schedule goes by the loss that is trained.
         measure : callable, optional
             Makes of a line's mean loss more numbers for the line, by name.
         checkpoint : path, optional
@@ -178,13 +198,21 @@ class Trainer:
         Raises
         ------
         ValueRangeError
-            The loss is no longer finite. The parameters are those before the step.
+            The loss or the gradients are no longer finite: the parameters are those before the step. There is
+            ``patience`` and nothing to be patient with, or evaluations have been made and there are to be none now.
         KeyboardInterrupt
             On Ctrl-C, between two steps and after the checkpoint was written.
         """
         from tqdm import tqdm
 
         epochs = check_integer(epochs, "epochs", 1)
+        if evaluate is None and self.patience is not None:
+            raise ValueRangeError(f"patience is {self.patience} and evaluate None, expected evaluations with it")
+        if evaluate is None and self._best < math.inf:
+            raise ValueRangeError(
+                "this training has been evaluated until now, expected evaluate again: without it the best parameters "
+                "would be those of an evaluation that is long past"
+            )
         write = self.save if write is None else write
         if checkpoint is not None:
             check_writable(checkpoint)
@@ -201,13 +229,17 @@ class Trainer:
                         write(checkpoint)
                     raise KeyboardInterrupt
 
+            if self._last_weights is not None:
+                set_weights(self.model.params, self._last_weights)
+                self._last_weights = None
             try:
-                stopped = False
+                # Patience may have run out just before the checkpoint that this is.
+                stopped = self._is_out_of_patience()
                 while self.epoch < epochs and not stopped:
                     stopped = self._run_epoch(batches, evaluate, measure, checkpoint, write, pause, bar)
             finally:
-                self.optimizer.learning_rate = self._rate
-        self._finish()
+                self._give_rate(self._rate)
+        self.finish()
         return self.history
 
     def _run_epoch(
@@ -232,10 +264,12 @@ class Trainer:
             now = time.perf_counter()
             self._seconds += now - begin
             if self.evaluate_every and self.step % self.evaluate_every == 0 and done < batches.n_items:
-                if self._report(self.epoch + done / batches.n_items, evaluate, measure):
-                    return True
+                stop = self._report(self.epoch + done / batches.n_items, evaluate, measure)
                 if checkpoint is not None:
                     write(checkpoint)
+                pause()
+                if stop:
+                    return True
             pause()
             begin = time.perf_counter()
         if done == 0:
@@ -248,12 +282,16 @@ class Trainer:
         return stop
 
     def _train(self, batch: Any) -> None:
-        factor = 1.0 if self.schedule is None else self.schedule.factor(self.epoch, self.step)
-        rate = self._rate * factor * batch.rate
+        self._take_rate()
+        self.whole = False
+        self._factor = 1.0 if self.schedule is None else self.schedule.factor(self.epoch, self.step)
+        rate = self._rate * self._factor * batch.rate
         zero_grad(self.model.params)
         loss = self.model.loss_and_grad(*batch.arrays)
-        norm, scale = 0.0, 1.0
-        if self.clip is not None and math.isfinite(loss):
+        if self.clip is None:
+            # Looked at all the same: gradients that are not finite would spoil the parameters without a word.
+            norm, scale = grad_norm(self.model.params), 1.0
+        else:
             norm, scale = clip_factor(self.model.params, self.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = "the norm of the gradients" if math.isfinite(loss) else "the loss"
@@ -263,12 +301,21 @@ class Trainer:
                 f"a smaller learning rate than {rate:g}"
                 + ("" if self.clip is not None else ", or clip the gradients (clip=5.0, for example)")
             )
-        self.optimizer.learning_rate = rate
+        self._give_rate(rate)
         self.optimizer.step(self.model.params, scale)
         self.step += 1
         self._step_of_epoch += 1
         self._loss += loss * batch.n_items
         self._items += batch.n_items
+        self.whole = True
+
+    def _take_rate(self) -> None:
+        """Take over a rate that a callback has given the optimizer."""
+        if self.optimizer.learning_rate != self._written:
+            self._rate = self._written = float(self.optimizer.learning_rate)
+
+    def _give_rate(self, rate: float) -> None:
+        self.optimizer.learning_rate = self._written = float(rate)
 
     def _report(self, epoch: float, evaluate: Any, measure: Any) -> bool:
         """Evaluate and add a line to the history; return whether to stop."""
@@ -279,15 +326,24 @@ class Trainer:
         if evaluate is not None:
             with self.optimizer.averaged(self.model.params):
                 found = {name: float(number) for name, number in evaluate().items()}
+                taken = sorted({*found} & {*logs, "learning_rate", "items_per_second"})
+                if taken or not found:
+                    raise ValueRangeError(
+                        f"evaluate returned {sorted(found)}, expected numbers under names other than {taken or 'none'}"
+                    )
                 stop = self._judge(next(iter(found.values())))
             logs.update(found)
-        factor = 1.0 if self.schedule is None else self.schedule.factor(self.epoch, self.step)
-        logs["learning_rate"] = self._rate * factor
+        elif self.schedule is not None:
+            self.schedule.note(logs["loss"])
+        logs["learning_rate"] = self._rate * self._factor
         logs["items_per_second"] = self._items / max(self._seconds, 1e-9)
         self.history.add(**logs)
         self._loss, self._items, self._seconds = 0.0, 0, 0.0
+        # What a callback sees and may change is the rate that the schedule starts from.
+        self._give_rate(self._rate)
         for callback in self.callbacks:
             stop = bool(callback(self, logs)) or stop
+        self._take_rate()
         return stop
 
     def _judge(self, value: float) -> bool:
@@ -301,20 +357,30 @@ class Trainer:
         self.optimizer.note(value)
         if self.schedule is not None:
             self.schedule.note(value)
+        return self._is_out_of_patience()
+
+    def _is_out_of_patience(self) -> bool:
         return self.patience is not None and self._waited > self.patience
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Give the model the parameters to be used: the best ones, or the optimizer's mean. `fit` takes them back."""
+        last = get_weights(self.model.params)
         if self._best_weights is not None:
             set_weights(self.model.params, self._best_weights)
         else:
             self.optimizer.finish(self.model.params)
+        used = get_weights(self.model.params)
+        if any(not np.array_equal(last[name], used[name]) for name in last):
+            self._last_weights = last
 
     # --- on disk -----------------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and JSON values with which training goes on as if it had not been broken off."""
-        self.optimizer.learning_rate = self._rate
-        arrays = {f"params.{name}": array for name, array in get_weights(self.model.params).items()}
+        self._take_rate()
+        self._give_rate(self._rate)
+        weights = get_weights(self.model.params) if self._last_weights is None else self._last_weights
+        arrays = {f"params.{name}": array for name, array in weights.items()}
         arrays |= {f"best.{name}": array for name, array in (self._best_weights or {}).items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         if hasattr(self.model, "training_state"):
@@ -355,7 +421,7 @@ class Trainer:
             return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
         try:
-            self.optimizer = self._again(self.optimizer, config["optimizer"], _OPTIMIZERS, "optimizer")
+            self.optimizer = self._again(self.optimizer, config["optimizer"], OPTIMIZERS, "optimizer")
             self.schedule = self._again(self.schedule, config["schedule"], SCHEDULES, "schedule")
             if self.schedule is not None:
                 self.schedule.load_state(config["schedule_state"])
@@ -371,7 +437,8 @@ class Trainer:
             set_weights(self.model.params, weights)
             self._best_weights = best or None
             self.optimizer.load_state_dict(part("optimizer."))
-            self._rate = self.optimizer.learning_rate
+            self._rate = self._written = float(self.optimizer.learning_rate)
+            self._last_weights, self.whole = None, True
             self.history = History({name: array.tolist() for name, array in part("history.").items()})
             if hasattr(self.model, "set_training_state"):
                 self.model.set_training_state(part("model."))

@@ -40,6 +40,7 @@ FLOORS = {
     "gru": 1.4,  # 2.8 times its GRU
     "rnn": 0.9,  # 1.8 times its RNN
     "lengths": 1.7,  # 3.5 times its LSTM on packed sequences of different lengths
+    "language model": 0.75,  # 1.5 times PyTorch's training step of an LSTM of 100 units and 10,000 words
     "skip-gram": 4.2,  # 8.5 times gensim's
     # Not the half of 1.9, which would be met by one thread.
     "two threads": 1.2,
@@ -317,6 +318,47 @@ def test_softmax_cross_entropy_against_torch(benchmark):
         for one, leaf in zip((dh, dw), leaves):
             np.testing.assert_allclose(one, leaf.grad.numpy(), atol=1e-6)
         check("softmax", ours, theirs, rounds=10)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.peer
+@pytest.mark.usefixtures("one_thread")
+def test_language_model_against_torch(benchmark):
+    torch = pytest.importorskip("torch")
+    from fastseq.models._language_network import LanguageNetwork
+
+    n_words, units = 10_000, 100
+    lm = fs.LanguageModel(embedding_size=units, hidden_size=units, num_layers=1, initial="xavier", random_state=0)
+    trainer = fs.training.Trainer(LanguageNetwork(n_words, *lm._options()), fs.SGD(1.0), clip=0.25)
+    ids = np.random.default_rng(5).integers(0, n_words, 10 * 20 + 1)
+    (batch,) = fs.training.TextBatches(ids, batch_size=10, bptt=20).epoch(0)
+    embedding, recurrent = torch.nn.Embedding(n_words, units), torch.nn.LSTM(units, units)
+    output = torch.nn.Linear(units, n_words)
+    params = [*embedding.parameters(), *recurrent.parameters(), *output.parameters()]
+    optimizer = torch.optim.SGD(params, 1.0)
+    x, y = (torch.from_numpy(np.ascontiguousarray(array.T)).long() for array in batch.arrays)
+
+    def ours():
+        trainer._train(batch)
+        return trainer._loss / trainer._items
+
+    def theirs():
+        optimizer.zero_grad()
+        scores = output(recurrent(embedding(x))[0])
+        loss = torch.nn.functional.cross_entropy(scores.reshape(-1, n_words), y.reshape(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 0.25)
+        optimizer.step()
+        return loss.item()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # Nothing is learned of words at random.
+        assert benchmark(ours) == pytest.approx(np.log(n_words), abs=0.5)
+        assert theirs() == pytest.approx(np.log(n_words), abs=0.5)
+        check("language model", ours, theirs, rounds=8)
     finally:
         torch.set_num_threads(threads)
 

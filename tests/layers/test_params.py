@@ -197,3 +197,19 @@ class TestNames:
         other.set_weights(fs.io.load_arrays(tmp_path / "layer.safetensors", "layer")[0])
         for name, array in layer.get_weights().items():
             np.testing.assert_array_equal(other.params[name].value, array)
+
+
+def test_a_gradient_that_is_lent_cannot_be_changed_where_it_is():
+    param, lent = Param(np.zeros(3)), np.ones(3)
+    param.add_grad(lent, lent=True)
+    assert np.shares_memory(param.grad, lent)
+    with pytest.raises(ValueError, match="read-only"):
+        param.grad *= 2
+    mine = param.dense_grad()
+    mine *= 2
+    assert lent.tolist() == [1, 1, 1]
+    assert param.grad.tolist() == [2, 2, 2]
+    param.zero_grad()
+    param.add_grad(lent, lent=True)
+    param.add_grad(np.full(3, 5.0))
+    assert (lent.tolist(), param.grad.tolist()) == ([1, 1, 1], [6, 6, 6])

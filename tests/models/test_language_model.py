@@ -580,3 +580,122 @@ def test_fit_refuses(corpus, options, match):
 def test_a_preset_that_is_not_there_is_named():
     with pytest.raises(ValueRangeError, match=r"no preset 'gpt'.*'awd-lstm'"):
         fs.presets.get("gpt")
+
+
+# --- what a first reader of the code found ------------------------------------------------------------------------
+
+
+def test_a_training_with_evaluations_does_not_go_on_without(corpus, tmp_path):
+    """The best parameters would be those of long ago."""
+    path = tmp_path / "checkpoint.safetensors"
+    fitted(corpus, valid=corpus, epochs=2, checkpoint=path)
+    with pytest.raises(ValueRangeError, match="valid is none, expected the one"):
+        fs.load(path).resume(corpus, epochs=4)
+    turned = fs.Corpus(corpus.ids[::-1].copy(), corpus.offsets, corpus.vocab)
+    with pytest.raises(ValueRangeError, match="corpus is one of 270 tokens, expected the one that the training"):
+        fs.load(path).resume(turned, valid=corpus)
+    assert len(fs.load(path).resume(corpus, valid=corpus, epochs=4)["loss"]) == 4
+
+
+def test_a_checkpoint_is_asked_with_the_best_parameters_and_goes_on_from_the_last(corpus, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    options = {"valid": corpus, "optimizer": fs.SGD(60.0), "clip": 1.0, "batch_size": 4, "bptt": 8}
+    lm = fs.LanguageModel(**SMALL)
+    history = lm.fit(corpus, epochs=12, checkpoint=path, **options)
+    assert min(history.valid_loss) < history.valid_loss[-1]
+    assert fs.load(path).perplexity(corpus) == lm.perplexity(corpus)
+    whole = fs.LanguageModel(**SMALL)
+    expected = whole.fit(corpus, epochs=14, **{**options, "optimizer": fs.SGD(60.0)})
+    assert fs.load(path).resume(corpus, valid=corpus, epochs=14)["valid_loss"] == expected.valid_loss
+
+
+def test_patience_that_ran_out_stays_so(corpus, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    options = {"valid": corpus, "optimizer": fs.SGD(60.0), "clip": 1.0, "batch_size": 4, "bptt": 8, "patience": 1}
+    lm = fs.LanguageModel(**SMALL)
+    n = len(lm.fit(corpus, epochs=40, checkpoint=path, **options)["loss"])
+    assert n < 40
+    again = fs.load(path)
+    assert len(again.resume(corpus, valid=corpus)["loss"]) == n
+    assert again.perplexity(corpus) == lm.perplexity(corpus)
+
+
+def test_numbers_of_numpy_are_written(corpus, tmp_path):
+    path = tmp_path / "lm.safetensors"
+    lm = fs.LanguageModel(
+        hidden_size=np.int64(6), embedding_size=6, dropout=np.float32(0.5), tie_weights=np.bool_(True), random_state=0
+    )
+    lm.fit(corpus, batch_size=4, checkpoint=path, optimizer=fs.SGD(np.float32(1.0)))
+    assert fs.load(path).hidden_size == 6
+    # What is set afterwards is not what the parameters are made of.
+    lm.set_params(hidden_size=50)
+    lm.save(path)
+    assert fs.load(path).perplexity(corpus) == lm.perplexity(corpus)
+
+
+def test_an_optimizer_that_no_file_can_name_takes_no_checkpoint(corpus, tmp_path):
+    class Mine(fs.SGD):
+        pass
+
+    lm = fs.LanguageModel(**SMALL)
+    with pytest.raises(ValueRangeError, match="class Mine"):
+        lm.fit(corpus, optimizer=Mine(1.0), checkpoint=tmp_path / "x.safetensors")
+    lm.fit(corpus, optimizer=Mine(1.0), batch_size=4)
+
+
+def test_the_state_is_the_one_behind_what_was_written(model):
+    texts, state = model.generate(["you say", "i"], 20, temperature=0, stop=["i", "hello"], return_state=True)
+    assert texts == ["you say goodbye and i", "i say hello"]
+    for number, text in enumerate(texts):
+        ids = model.vocab_.encode(text.split())
+        _, alone = model._network.infer(ids[None])
+        for ours, theirs in zip(state, alone):
+            for one, other in zip(ours, theirs):
+                np.testing.assert_allclose(one[:, number], other[:, 0], atol=1e-6)
+
+
+def test_a_step_that_was_broken_off_is_not_gone_on_from(corpus, monkeypatch):
+    lm = fs.LanguageModel(**SMALL)
+    step = LanguageNetwork.loss_and_grad
+
+    def breaks(self, *arrays):
+        step(self, *arrays)
+        raise Killed
+
+    monkeypatch.setattr(LanguageNetwork, "loss_and_grad", breaks)
+    with pytest.raises(Killed):
+        lm.fit(corpus, batch_size=4)
+    monkeypatch.undo()
+    with pytest.raises(NotFittedError, match="checkpoint"):
+        lm.resume(corpus)
+
+
+def test_texts_are_read_as_the_model_has_learned_them(model, corpus):
+    without = fs.Corpus.from_text(TEXT, vocab=corpus.vocab)
+    with pytest.raises(ValueRangeError, match=r"no .<eos>. behind any.*eos=.<eos>."):
+        model.perplexity(without)
+    # A line break is the end of a sentence.
+    text = "you say goodbye and i say hello ."
+    both = model.score(f"{text}\n{text}", per_token=True)
+    assert both.shape == (17,)
+    assert both[8] > np.log(0.9)
+    with pytest.raises(TextError, match="no word to be scored"):
+        model.score("")
+    with pytest.raises(ValueRangeError, match="corpus of dynamic has a vocabulary"):
+        model.perplexity(corpus, dynamic=fs.DynamicEvaluation(corpus=fs.Corpus.from_text("other words")))
+
+
+def test_the_lowest_temperature_takes_the_likeliest(model):
+    best = model.generate("you say", 5, temperature=0, exclude=["goodbye"])
+    assert model.generate("you say", 5, temperature=1e-308, exclude=["goodbye"], random_state=0) == best
+    model.params["output.bias"].value[0] = np.nan
+    try:
+        with pytest.raises(ValueRangeError, match="NaN"):
+            model.generate("you", 2)
+    finally:
+        model.params["output.bias"].value[0] = 0.0
+
+
+def test_patience_needs_something_to_be_patient_with(corpus):
+    with pytest.raises(ValueRangeError, match="patience is 2 and valid None"):
+        fs.LanguageModel(**SMALL).fit(corpus, patience=2)

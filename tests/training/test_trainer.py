@@ -395,3 +395,60 @@ def test_a_plot_of_the_losses():
     trainer.fit(line_batches(), epochs=3, evaluate=lambda: {"valid_loss": 1.0})
     axes = fs.plot.loss(trainer.history)
     assert axes.lines
+
+
+def test_a_rate_that_a_callback_sets_is_taken_over():
+    def halve(trainer, logs):
+        trainer.optimizer.learning_rate /= 2
+
+    trainer = Trainer(Line(), fs.SGD(0.1), schedule=StepDecay(0.1, after=2), callbacks=[halve])
+    history = trainer.fit(line_batches(), epochs=4)
+    # The rates of the steps themselves, not of those to come.
+    assert history.learning_rate == pytest.approx([0.1, 0.05, 0.0025, 0.000125])
+    assert trainer.optimizer.learning_rate == pytest.approx(0.1 / 16)
+
+
+def test_it_goes_on_from_the_last_parameters_not_from_the_best():
+    def run(epochs):
+        trainer = Trainer(Line(), fs.ASGD(0.1, trigger=None, start=0))
+        for n in epochs:
+            trainer.fit(line_batches(), epochs=n)
+        return trainer.model.values()
+
+    assert run([2, 5]) == run([5])
+
+
+def test_without_evaluations_a_plateau_is_one_of_the_trained_loss():
+    class Flat(Line):
+        def loss_and_grad(self, x, y):
+            super().loss_and_grad(x, y)
+            return 1.0
+
+    history = Trainer(Flat(), fs.SGD(0.1), schedule=PlateauDecay(0.5)).fit(line_batches(), epochs=3)
+    assert history.learning_rate == [0.1, 0.1, 0.05]
+
+
+def test_evaluations_have_names_of_their_own():
+    for found in ({}, {"loss": 1.0}, {"x": 1.0, "epoch": 2.0}):
+        with pytest.raises(ValueRangeError, match="expected numbers under names"):
+            Trainer(Line(), fs.SGD(0.1)).fit(line_batches(), evaluate=lambda found=found: found)
+    with pytest.raises(ValueRangeError, match="patience is 1 and evaluate None"):
+        Trainer(Line(), patience=1).fit(line_batches())
+    with pytest.raises(DTypeError, match="expected a list of functions"):
+        Trainer(Line(), callbacks=print)
+    seen = []
+    Trainer(Line(), fs.SGD(0.1), callbacks=(seen.append for _ in range(0))).fit(line_batches())
+
+
+def test_gradients_that_are_not_finite_are_seen_without_clipping_too():
+    class Breaks(Line):
+        def loss_and_grad(self, x, y):
+            loss = super().loss_and_grad(x, y)
+            self.params["a"].add_grad(np.array([np.nan]))
+            return loss
+
+    trainer = Trainer(Breaks(), fs.SGD(0.1))
+    with pytest.raises(ValueRangeError, match="norm of the gradients became nan"):
+        trainer.fit(line_batches())
+    assert trainer.model.values() == [0.0, 0.0]
+    assert not trainer.whole
