@@ -82,11 +82,13 @@ def _atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it onto ``path`` on success and remove it on failure."""
     target = _target(path)
     handle, temporary = _create_beside(target)
+    mode = os.fstat(handle).st_mode
     os.close(handle)
     try:
         yield temporary
-        if os.name != "nt" and target.exists():
-            temporary.chmod(target.stat().st_mode & 0o777)
+        if os.name != "nt":
+            # Whoever writes may have put another file there: safetensors makes one for its owner only.
+            temporary.chmod((target.stat().st_mode if target.exists() else mode) & 0o777)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)

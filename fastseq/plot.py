@@ -370,8 +370,15 @@ def loss(history: Any, names: Sequence[str] | None = None, ax: Axes | None = Non
     for name, numbers in drawn.items():
         marker = "." if n <= 60 else None
         ax.plot(places, np.where(np.isfinite(numbers), numbers, np.nan), linewidth=1.4, label=name, marker=marker)
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
     if all("perplexity" in name for name in names) and all((numbers > 0).any() for numbers in drawn.values()):
         ax.set_yscale("log")
+        # 100, 200, 500, not powers of ten with a factor.
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel(names[0].removeprefix("valid_") if len({name.removeprefix("valid_") for name in names}) == 1 else "")
     ax.grid(alpha=0.25, linewidth=0.5, which="both")

@@ -233,11 +233,16 @@ class TestIO:
         io.save_arrays(path, {"a": np.array(3.5)}, "thing")
         assert io.load_arrays(path, "thing")[0]["a"].shape == ()
 
-    @pytest.mark.parametrize("config", [{"a": np.int64(1)}, {"a": float("nan")}, {"a": "\ud800"}, {"a": {1, 2}}])
+    @pytest.mark.parametrize("config", [{"a": np.float64("nan")}, {"a": float("nan")}, {"a": "\ud800"}, {"a": {1, 2}}])
     def test_configs_that_are_no_json(self, tmp_path, config):
         with pytest.raises(errors.DTypeError, match="cannot be written as JSON"):
             io.save_arrays(tmp_path / "x", {"a": np.zeros(1)}, "thing", config)
         assert os.listdir(tmp_path) == []
+
+    def test_numbers_of_numpy_are_numbers(self, tmp_path):
+        config = {"a": np.int64(1), "b": [np.float32(0.5)], "c": np.bool_(True)}
+        io.save_arrays(tmp_path / "x", {"a": np.zeros(1)}, "thing", config)
+        assert io.load_arrays(tmp_path / "x", "thing")[1] == {"a": 1, "b": [0.5], "c": True}
 
     def test_a_folder_that_cannot_be_written_is_named_by_the_file(self):
         with pytest.raises(OSError, match=r"/proc/x\.vec"):
@@ -249,6 +254,9 @@ class TestIO:
         with io.atomic_write(tmp_path / "x") as file:
             file.write(b"1")
         assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
+        # The library that writes arrays makes files for their owner only.
+        io.save_arrays(tmp_path / "arrays", {"a": np.zeros(1)}, "some")
+        assert (tmp_path / "arrays").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
     def test_missing_folder_and_folder_as_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="does not exist"):
