@@ -189,7 +189,7 @@ class Param:
             raise ShapeError(f"the gradient has shape {grad.shape}, expected the parameter's {self.shape}")
         if self.grad is None and lent and grad.dtype == self.dtype and grad.flags.c_contiguous:
             self.grad, self._lent = grad, True
-            if isinstance(grad, np.ndarray):
+            if not is_device_array(grad):
                 # Whoever would change it in place is told so; `dense_grad` gives an array to change.
                 self.grad = grad.view()
                 self.grad.flags.writeable = False
