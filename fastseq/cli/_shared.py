@@ -35,6 +35,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def at_least(lower: int) -> Any:
+    """Return a type for argparse: integers of ``lower`` or more."""
+
     def integer(text: str) -> int:
         value = int(text)
         if value < lower:
@@ -119,22 +121,27 @@ def read_corpus(arguments: argparse.Namespace, vocab: Vocabulary | None = None) 
 
 
 def is_same_file(first: str, second: str) -> bool:
+    """Whether two names are those of one file, which need not be there yet."""
     if os.path.exists(first) and os.path.exists(second):
         return os.path.samefile(first, second)
     return os.path.realpath(first) == os.path.realpath(second)
 
 
 def shows_bar(arguments: argparse.Namespace) -> bool:
+    """Whether progress is shown as a bar: on a terminal, unless that is not wanted."""
     return not arguments.quiet and sys.stderr.isatty()
 
 
 def seconds(begin: float) -> str:
+    """Return how long ago ``begin`` (of ``time.perf_counter``) was."""
     return f"{time.perf_counter() - begin:.1f} s"
 
 
 def in_all(begin: float) -> str:
+    """Return the same, for the end of a command."""
     return f"{seconds(begin)} in all"
 
 
 def number(n: int, noun: str) -> str:
+    """Return a number and what it counts, one or several."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -23,16 +23,14 @@ from ..training import SGD, History, Optimizer, TextBatches, Trainer
 from ..training.schedules import SCHEDULES
 from ..training.trainer import OPTIMIZERS, as_callbacks
 from ._base import Model
+from ._generation import Sampler, write
 from ._language_network import CELLS, INITIALS, LanguageNetwork, NetworkOptions
-from ._sampling import Sampler
-from .adaptation import ContinuousCache, DynamicEvaluation, streams
+from .adaptation import ContinuousCache, DynamicEvaluation, text_loss
 
 __all__ = ["LanguageModel"]
 
 _KIND = "LanguageModel"
 _TOKENIZERS = (None, "char", "japanese")
-# Steps at a time where nothing is trained: outputs of 64 steps of 20 rows of 650 numbers are 3.3 MB.
-_STEPS = 64
 # What `fit` takes that a checkpoint has to know.
 _FIT_OPTIONS = ("batch_size", "bptt", "variable_bptt", "epochs", "text", "valid")
 
@@ -94,9 +92,11 @@ class LanguageModel(Model):
 
     Notes
     -----
-    The model reads a corpus as one row of words; sentences are told apart by the corpus' ``eos``. Mikolov et al.,
-    "Recurrent neural network based language model", Interspeech 2010. AWD-LSTM: Merity, Keskar and Socher,
-    "Regularizing and optimizing LSTM language models", ICLR 2018; `fastseq.presets` has its settings and others'.
+    The model reads a corpus as one row of words; sentences are told apart by the corpus' ``eos``. Inside
+    ``fs.use_device("cuda")`` it trains, and tells plain perplexities, on the device; the rest is done on the CPU, where
+    the parameters are in between. Mikolov et al., "Recurrent neural network based language model", Interspeech 2010.
+    AWD-LSTM: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", ICLR 2018;
+    `fastseq.presets` has its settings and others'.
 
     Examples
     --------
@@ -345,7 +345,7 @@ class LanguageModel(Model):
         return [told(callback) for callback in as_callbacks(callbacks, "(model, logs)")]
 
     def _evaluated(self, valid: Corpus) -> dict[str, float]:
-        loss = self._loss_of(valid.ids, 20)
+        loss = text_loss(self._network, valid.ids, 20)
         return {"valid_loss": loss, "valid_perplexity": _exp(loss)}
 
     def _options(self) -> tuple[NetworkOptions, int]:
@@ -458,9 +458,6 @@ class LanguageModel(Model):
         batch_size = check_integer(batch_size, "batch_size", 1)
         if corpus.n_tokens < 2:
             raise TextError(f"the text has {corpus.n_tokens} tokens, expected 2 at least: a word and one behind it")
-        if dynamic is None and cache is None:
-            with self._network.on(current_device()):
-                return _exp(self._loss_of(corpus.ids, batch_size))
         if dynamic is not None and not isinstance(dynamic, DynamicEvaluation):
             raise DTypeError(f"dynamic is {type(dynamic).__name__}, expected a DynamicEvaluation")
         if dynamic is not None and dynamic.corpus is not None:
@@ -469,22 +466,11 @@ class LanguageModel(Model):
                 raise TextError(f"corpus of dynamic has {dynamic.corpus.n_tokens} tokens, expected 2 at least")
         if cache is not None and not isinstance(cache, ContinuousCache):
             raise DTypeError(f"cache is {type(cache).__name__}, expected a ContinuousCache")
-        with self._network.on("cpu"):
-            if dynamic is None:
-                assert cache is not None
-                return _exp(cache.loss(self._network, corpus.ids, batch_size))
-            return _exp(dynamic.loss(self._network, corpus.ids, batch_size, cache))
-
-    def _loss_of(self, ids: np.ndarray, batch_size: int) -> float:
-        """Return the mean loss in nats."""
-        total, state = 0.0, None
-        inputs, labels, counted = streams(ids, batch_size)
-        for begin in range(0, inputs.shape[1], _STEPS):
-            part = slice(begin, begin + _STEPS)
-            top, state = self._network.infer(inputs[:, part], state)
-            losses = self._network.losses(top, labels[:, part])
-            total += float(np.sum(losses, where=counted[:, part].T))
-        return total / (len(ids) - 1)
+        # Both kinds of adapting are NumPy's work.
+        with self._network.on(current_device() if dynamic is None and cache is None else "cpu"):
+            if dynamic is not None:
+                return _exp(dynamic.loss(self._network, corpus.ids, batch_size, cache))
+            return _exp(text_loss(self._network, corpus.ids, batch_size, cache))
 
     def score(self, text: Any, per_token: bool = False) -> Any:
         """Return the logarithm of the probability of a text, in nats.
@@ -514,13 +500,9 @@ class LanguageModel(Model):
             ids = np.concatenate(([self.vocab_[self.vocab_.eos]], ids)).astype(np.int32)
         if ids.shape[0] < 2:
             raise TextError("the text has no word to be scored, expected more of it")
-        parts, state = [], None
         with self._network.on("cpu"):
-            for begin in range(0, ids.shape[0] - 1, _STEPS):
-                end = min(begin + _STEPS, ids.shape[0] - 1)
-                top, state = self._network.infer(ids[None, begin:end], state)
-                parts.append(-self._network.losses(top, ids[None, begin + 1 : end + 1])[:, 0])
-        logs = np.concatenate(parts)
+            top, _ = self._network.infer(ids[None, :-1])
+            logs = -self._network.losses(top, ids[None, 1:])[:, 0]
         return logs if per_token else float(logs.sum())
 
     def generate(
@@ -600,49 +582,13 @@ class LanguageModel(Model):
         prompts = list(prompt) if several else [prompt]
         if not prompts:
             return ([], state) if return_state else []
+        given = [self._encode(one) for one in prompts]
         # A word at a time is too little for a device.
         with self._network.on("cpu"):
-            texts, after = self._write(prompts, n_tokens, sampler, state)
+            written, after = write(self._network, given, n_tokens, sampler, state)
+        texts = [self._join(ids) for ids in written]
         result: Any = texts if several else texts[0]
         return (result, after) if return_state else result
-
-    def _write(self, prompts: list[str], n_tokens: int, sampler: Sampler, state: Any) -> tuple[list[str], Any]:
-        given = [self._encode(prompt) for prompt in prompts]
-        if state is not None and any(len(ids) == 0 for ids in given):
-            raise ValueRangeError("prompt is empty and state is given, expected the words that follow the state")
-        # What is written begins behind what the prompt has shown; a word that stands for no prompt is not shown, or is
-        # the first of the text.
-        starts = [ids if len(ids) else sampler.first(i, self.vocab_) for i, ids in enumerate(given)]
-        shown = [ids if len(ids) else start[self.vocab_.eos is not None :] for ids, start in zip(given, starts)]
-        lengths = np.array([len(ids) for ids in starts], np.int64)
-        inputs = np.zeros((len(starts), int(lengths.max())), np.int32)
-        for row, ids in zip(inputs, starts):
-            row[: len(ids)] = ids
-        same = bool((lengths == lengths[0]).all())
-        top, state = self._network.infer(inputs, self._as_state(state, len(starts)), None if same else lengths)
-        last = top[lengths - 1, np.arange(len(starts))]
-        written = np.full((len(starts), n_tokens), -1, np.int32)
-        for step in range(n_tokens):
-            words = sampler.draw(self._network.logits(last), step)
-            written[:, step] = words
-            # After the last word too: the state is the one behind all of the text. Texts that are finished stay.
-            goes_on = words >= 0
-            ends = None if goes_on.all() else goes_on.astype(np.int64)
-            top, state = self._network.infer(np.maximum(words, 0)[:, None], state, ends)
-            last = top[0]
-            if sampler.finished.all():
-                break
-        texts = []
-        for ids, row in zip(shown, written):
-            texts.append(self._join([*ids.tolist(), *row[row >= 0].tolist()]))
-        return texts, state
-
-    def _as_state(self, state: Any, n: int) -> Any:
-        if state is None:
-            return None
-        if not isinstance(state, list) or len(state) != len(self._network.recurrent):
-            raise DTypeError(f"state is {type(state).__name__}, expected what generate returned with return_state=True")
-        return state
 
     def _encode(self, text: Any) -> np.ndarray:
         """Return the ids of a text or of words."""
@@ -661,8 +607,8 @@ class LanguageModel(Model):
             words = first.split() + [word for line in rest for word in (*end, *line.split())]
         return self.vocab_.encode(words)
 
-    def _join(self, ids: Sequence[int]) -> str:
-        return ("" if self.tokenizer else " ").join(self.vocab_.words[i] for i in ids)
+    def _join(self, ids: np.ndarray) -> str:
+        return ("" if self.tokenizer else " ").join(self.vocab_.decode(ids))
 
     # --- on disk -----------------------------------------------------------------------------------------------------
 
@@ -791,4 +737,6 @@ def _check_same(corpus: Corpus, known: Vocabulary, name: str) -> None:
 
 def _digest(corpus: Corpus | None) -> str | None:
     """Return what tells a text from others."""
-    return None if corpus is None else hashlib.blake2b(corpus.ids.tobytes(), digest_size=16).hexdigest()
+    if corpus is None:
+        return None
+    return hashlib.blake2b(np.ascontiguousarray(corpus.ids).data, digest_size=16).hexdigest()

@@ -47,13 +47,23 @@ def test_ten_steps_are_pytorchs(name, dtype, tolerance, rng):
     np.testing.assert_allclose(value, param.detach().numpy(), rtol=tolerance, atol=tolerance)
 
 
-def test_scaled_gradients_are_clipped_ones(rng):
-    value, grad = rng.standard_normal((2, 50))
-    for step in (lambda v, g, **o: sgd_step(v, g, learning_rate=0.1, weight_decay=0.3, **o),):
-        one, two = value.copy(), value.copy()
-        step(one, grad, scale=0.25)
-        step(two, grad * 0.25)
-        assert (one == two).all()
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda v, g, m, s, **o: sgd_step(v, g, learning_rate=0.1, weight_decay=0.3, **o),
+        lambda v, g, m, s, **o: sgd_step(v, g, m, learning_rate=0.1, momentum=0.9, **o),
+        lambda v, g, m, s, **o: adagrad_step(v, g, s, learning_rate=0.1, weight_decay=0.3, **o),
+        lambda v, g, m, s, **o: rmsprop_step(v, g, s, learning_rate=0.1, **o),
+        lambda v, g, m, s, **o: adam_step(v, g, m, s, 3, learning_rate=0.1, weight_decay=0.3, **o),
+    ],
+)
+def test_scaled_gradients_are_clipped_ones(step, rng):
+    value, grad, average, squares = np.abs(rng.standard_normal((4, 50)))
+    one, two = ([array.copy() for array in (value, average, squares)] for _ in range(2))
+    step(one[0], grad, *one[1:], scale=0.25)
+    step(two[0], grad * 0.25, *two[1:])
+    for ours, theirs in zip(one, two):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_has_decayed_to_almost_nothing_becomes_zero():

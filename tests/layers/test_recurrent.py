@@ -330,3 +330,23 @@ def test_outputs_states_and_gradients_are_those_of_torch(kind, shape, ragged, dt
         else:
             want = getattr(peer, {"w_x": "weight_ih", "w_h": "weight_hh", "w_p": "weight_hr"}[part] + end).grad.T
         same(dense(param), want, f"gradient by {name}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+def test_inference_and_time_first_give_what_a_pass_forward_gives(kind, shape, lengths):
+    layer, other = make(kind, **SHAPES[shape]), make(kind, batch_first=False, **SHAPES[shape])
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, 3))
+    y, last, cache = layer.forward(x, lengths=lengths, train=False)
+    inferred, state = layer.infer(x, lengths=lengths)
+    np.testing.assert_allclose(inferred, y, rtol=1e-13, atol=1e-15)
+    turned, _, other_cache = other.forward(x.swapaxes(0, 1), lengths=lengths, train=False)
+    np.testing.assert_array_equal(turned, y.swapaxes(0, 1))
+    for one, two in zip(parts(state), parts(last)):
+        np.testing.assert_allclose(one, two, rtol=1e-13, atol=1e-15)
+    dy = rng.standard_normal(y.shape)
+    dx, _ = layer.backward(dy, cache)
+    other_dx, _ = other.backward(dy.swapaxes(0, 1), other_cache)
+    np.testing.assert_array_equal(other_dx, dx.swapaxes(0, 1))

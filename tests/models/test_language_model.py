@@ -326,7 +326,7 @@ def test_draws_follow_the_probabilities(model):
     """A chi-square test of 2,000 draws against the softmax with temperature, top_k and top_p."""
     from scipy.stats import chisquare
 
-    from fastseq.models._sampling import Sampler
+    from fastseq.models._generation import Sampler
 
     logits = np.array([2.0, 1.0, 0.5, -1.0, 1.5, 0.0, -2.0, 0.2, -0.5])[: len(model.vocab_)]
     for k, p in ((None, None), (4, None), (None, 0.8), (5, 0.7)):
@@ -582,7 +582,7 @@ def test_a_preset_that_is_not_there_is_named():
         fs.presets.get("gpt")
 
 
-# --- what a first reader of the code found ------------------------------------------------------------------------
+# --- going on, and going on with the right things -----------------------------------------------------------------
 
 
 def test_a_training_with_evaluations_does_not_go_on_without(corpus, tmp_path):

@@ -1,6 +1,7 @@
 """Steps of optimizers on the CPU: one pass over memory, each block of numbers by one thread.
 
-A step of Adam reads four arrays and writes three, 28 bytes a number; NumPy's, expression by expression, moves some 100.
+A step of Adam reads four arrays and writes three, 28 bytes a number of float32; expression by expression, as in NumPy,
+it is over 100.
 """
 
 from __future__ import annotations

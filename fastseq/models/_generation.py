@@ -1,4 +1,4 @@
-"""Words drawn from scores: temperature, the likeliest k, the likeliest share p, words to pass over and to stop at."""
+"""Texts written word by word, each drawn from scores: temperature, top-k, top-p, words to pass over and to stop at."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ..errors import DTypeError, ValueRangeError
 from ..kernels._boundary import check_finite_number, check_integer
 from ..random import as_key, random_bits
 from ..text.vocabulary import Vocabulary
+from ._language_network import LanguageNetwork
 
-__all__ = ["Sampler"]
+__all__ = ["Sampler", "write"]
 
 # Draws of the words that stand for an empty prompt: no text gets as long.
 _FIRST = (1 << 32) - 1
@@ -48,18 +49,23 @@ class Sampler:
             raise ValueRangeError("exclude holds every word of the vocabulary, expected some to be left")
         self._stops = np.array([vocab[word] for word in ([stop] if isinstance(stop, str) else stop or ())], np.int64)
         self._key = as_key(random_state, "generate")
+        self._vocab = vocab
         self.finished = np.zeros(0, bool)
 
-    def first(self, row: int, vocab: Vocabulary) -> np.ndarray:
-        """Return the word that stands for an empty prompt: the end of a sentence, or one drawn by frequency."""
+    def first(self, row: int) -> tuple[np.ndarray, bool]:
+        """Return the word that stands for an empty prompt, and whether it is the text's own.
+
+        That is the end of the sentence before, or a word drawn by frequency.
+        """
+        vocab = self._vocab
         if vocab.eos is not None:
-            return np.array([vocab[vocab.eos]], np.int32)
+            return np.array([vocab[vocab.eos]], np.int32), False
         counts = vocab.counts.astype(np.float64)
         counts = counts if counts.sum() > 0 else np.ones(len(vocab))
         counts[self._excluded] = 0.0
         shares = np.cumsum(counts)
         place = int(np.searchsorted(shares, self._uniform(np.array([row]), _FIRST)[0] * shares[-1], side="right"))
-        return np.array([min(place, len(vocab) - 1)], np.int32)
+        return np.array([min(place, len(vocab) - 1)], np.int32), True
 
     def _uniform(self, rows: np.ndarray, draw: int) -> np.ndarray:
         bits = random_bits(self._key, rows.astype(np.uint64), np.uint64(draw))
@@ -107,3 +113,56 @@ class Sampler:
         place = (sums <= at[:, None]).sum(axis=1)
         place = np.minimum(place, (shares > 0).sum(axis=1) - 1)
         return np.take_along_axis(order, place[:, None], axis=1)[:, 0]
+
+
+def write(
+    network: LanguageNetwork, prompts: Sequence[np.ndarray], n_tokens: int, sampler: Sampler, state: Any = None
+) -> tuple[list[np.ndarray], list[Any]]:
+    """Write on from prompts, word by word.
+
+    Parameters
+    ----------
+    network : LanguageNetwork
+        On the host.
+    prompts : sequence of (n,) int32 arrays
+        Words; see `Sampler.first` for empty ones.
+    n_tokens : int
+        How many words to write, at most.
+    sampler : Sampler
+        What draws them.
+    state : list or None
+        Of the network, before the prompts.
+
+    Returns
+    -------
+    texts : list of int32 arrays
+        Prompts and what was written.
+    state : list
+        Behind all of each text.
+    """
+    if state is not None:
+        if not isinstance(state, list) or len(state) != len(network.recurrent):
+            raise DTypeError(f"state is {type(state).__name__}, expected what generate returned with return_state=True")
+        if any(len(ids) == 0 for ids in prompts):
+            raise ValueRangeError("prompt is empty and state is given, expected the words that follow the state")
+    starts, shown = [], []
+    for row, ids in enumerate(prompts):
+        start, own = (ids, True) if len(ids) else sampler.first(row)
+        starts.append(start)
+        shown.append(start[: len(start) * own])
+    lengths = np.array([len(ids) for ids in starts], np.int64)
+    inputs = np.zeros((len(starts), int(lengths.max())), np.int32)
+    for row, start in enumerate(starts):
+        inputs[row, : len(start)] = start
+    top, state = network.infer(inputs, state, lengths)
+    last = top[lengths - 1, np.arange(len(starts))]
+    written = np.full((len(starts), n_tokens), -1, np.int32)
+    for step in range(n_tokens):
+        words = sampler.draw(network.logits(last), step)
+        written[:, step] = words
+        # After the last word too: the state is the one behind all of the text. Texts that are finished stay.
+        top, state = network.infer(np.maximum(words, 0)[:, None], state, (words >= 0).astype(np.int64))
+        last = top[0]
+        if sampler.finished.all():
+            break
+    return [np.concatenate((ids, row[row >= 0])) for ids, row in zip(shown, written)], state
