@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 import fastseq as fs
@@ -87,8 +88,10 @@ def test_progress_is_told(shown):
 def test_a_sentence_is_written(shown):
     folder, printed = shown
     model = fs.load(folder / "fastseq-demo-lm.safetensors")
-    # A model of the words' frequencies has 525; 260 was measured.
-    assert model.history.perplexity[-1] < 400
+    # What the words' frequencies alone tell, 408 where the model came to 268.
+    shares = model.vocab_.counts[model.vocab_.counts > 0] / model.vocab_.counts.sum()
+    alone = np.exp(-(shares * np.log(shares)).sum())
+    assert model.history.perplexity[-1] < 0.8 * alone
     line = next(line for line in printed.splitlines() if line.startswith("  return the"))
     assert all(word in model.vocab_ for word in line.split())
     assert 3 < len(line.split()) <= 27

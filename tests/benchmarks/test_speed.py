@@ -35,7 +35,7 @@ FLOORS = {
     "tokenize": 4.2,  # 8.5 times str.split, Counter and a list of ids
     "negatives": 4.8,  # 9.6 times Generator.choice with the same probabilities, which may draw the target
     "analogies": 1.0,  # 2.0 times one matrix-vector product of BLAS a question
-    "softmax": 0.9,  # 1.8 times PyTorch's product and cross-entropy, forward and backward
+    "softmax": 1.0,  # 2.0 times PyTorch's product and cross-entropy, forward and backward
     "lstm": 0.48,  # 0.97 times PyTorch's LSTM on one core, forward and backward with the layer's copies
     "gru": 1.4,  # 2.8 times its GRU
     "rnn": 0.9,  # 1.8 times its RNN
