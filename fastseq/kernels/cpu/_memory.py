@@ -57,7 +57,9 @@ class Pool:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._given: deque[np.ndarray] = deque()
-        self._free: list[np.ndarray] = []
+        # Each with its size; those that have waited longest first.
+        self._free: list[tuple[int, np.ndarray]] = []
+        self._free_bytes = 0
         self._lock = threading.Lock()
 
     def take(self, n, dtype):
@@ -98,21 +100,22 @@ class Pool:
             # Another thread is at it, or this one before a fork: new memory is always right.
             return None
         try:
+            free = self._free
             while self._given:
-                self._free.append(self._given.popleft())
+                block = self._given.popleft()
+                free.append((block.nbytes, block))
+                self._free_bytes += block.nbytes
             # The smallest that is large enough, and not so large that others would want for it.
-            chosen = -1
-            for i in range(len(self._free)):
-                size = self._free[i].nbytes
-                if n_bytes <= size <= 2 * n_bytes + 4096 and (chosen < 0 or size < self._free[chosen].nbytes):
-                    chosen = i
-            memory = self._free.pop(chosen) if chosen >= 0 else None
-            kept = 0
-            for i in range(len(self._free) - 1, -1, -1):
-                kept += self._free[i].nbytes
-                if kept > self.most_bytes:
-                    del self._free[: i + 1]
-                    break
+            chosen, least = -1, 2 * n_bytes + 4097
+            for i, (size, _) in enumerate(free):
+                if n_bytes <= size < least:
+                    chosen, least = i, size
+            memory = None
+            if chosen >= 0:
+                size, memory = free.pop(chosen)
+                self._free_bytes -= size
+            while self._free_bytes > self.most_bytes:
+                self._free_bytes -= free.pop(0)[0]
             return memory
         finally:
             self._lock.release()

@@ -36,13 +36,11 @@ from .._vector import lanes, row_lanes
 from ._memory import aligned_rows, pool
 from ._panels import (
     add_columns,
-    columns_of,
     pack,
     pack_transposed,
     product_at,
     project,
     project_back,
-    spread_rows,
     weigh_back,
 )
 
@@ -67,7 +65,7 @@ _CACHED_BYTES = 3 * 2**18
 # Rows of a thread that are worth reading weights for from beyond that cache.
 _MANY_ROWS = 24
 # Panels of gates that are summed at a time: 256 KB of weights.
-DEPTH = 16
+DEPTH = 8
 # Products and sums of a step below which another thread costs more than it helps: some microseconds.
 _SMALL = 2**18
 
@@ -229,13 +227,6 @@ def _step_forward(
         if n_in > 0:
             call_at(product, (n_rows, x, (starts[t] + first) * n_in, n_in, 1, 0, 1, n_in, packed_x, p * n_in * wide,
                               wide, bias_x, p * wide, 0, sums, out, step))  # fmt: skip
-            left = units - unit
-            if left < panel_units:
-                # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back.
-                for r in range(n_rows):
-                    for v in range(0, wide, panel_units):
-                        for u in range(left, panel_units):
-                            sums[out + r * step + v + u] = 0
             call_at(product, (n_rows, h, before * width, width, 1, 0, 1, units, packed, p * units * wide, wide, sums,
                               out + skipped, step, sums, out + skipped, step))  # fmt: skip
         else:
@@ -406,14 +397,16 @@ def _carry_back(
     t,       # IN  int64, the step whose gates' gradients are known
     first,   # IN  int64
     n_rows,  # IN  int64
-    q,       # IN  int64, four vectors of units
+    q,       # IN  int64, the column
+    n_columns,  # IN  int64
     n_panels,  # IN  int64
     starts,  # IN  int64 (t + 1,)
     dgates,  # IN  float
     dh,      # INOUT float (n * d_row,)
     d_row,   # IN  int64
     packed,  # IN  float
-    product,  # IN  int64
+    narrow,  # IN  int64, the address of the product of narrow columns
+    wide,    # IN  int64, of those that have a vector more
 ):
     """Add what the gates of step t change to the states before it."""
     lane = row_lanes(dgates)
@@ -421,14 +414,18 @@ def _carry_back(
     total = starts[starts.shape[0] - 1]
     skipped = lane if kind == GRU else 0
     summed = step - skipped
-    at = first * d_row + q * step
+    n_vectors = d_row // lane
+    begin = q * n_vectors // n_columns * lane
+    width = (q + 1) * n_vectors // n_columns * lane - begin
+    product = narrow if width == n_vectors // n_columns * lane else wide
+    at = first * d_row + begin
     p = 0
     while p < n_panels:
         # Some panels at a time, whose weights stay in the second cache for all rows.
         deep = min(DEPTH, n_panels - p)
         call_at(product, (
             n_rows, dgates, (p * total + starts[t] + first) * step + skipped, step, 1, total * step, deep, summed,
-            packed, (q * n_panels + p) * summed * step, step, dh, at, d_row, dh, at, d_row,
+            packed, (begin * n_panels + p * width) * summed, width, dh, at, d_row, dh, at, d_row,
         ))  # fmt: skip
         p += deep
 
@@ -439,8 +436,9 @@ def _step_back(
     t,       # IN  int64
     first,   # IN  int64
     n_rows,  # IN  int64
-    q,       # IN  int64, four vectors of units
-    end,     # IN  int64
+    q,       # IN  int64, a column
+    end,     # IN  int64, the one after the last
+    n_columns,  # IN  int64
     n,       # IN  int64
     n_panels,  # IN  int64
     starts,  # IN  int64 (t + 1,)
@@ -454,10 +452,12 @@ def _step_back(
     dc,      # INOUT float
     d_row,   # IN  int64
     packed,  # IN  float
-    product,  # IN  int64
+    narrow,  # IN  int64
+    wide,    # IN  int64
 ):
     lane = row_lanes(gates)
     step = 4 * lane
+    n_vectors = d_row // lane
     total = starts[starts.shape[0] - 1]
     before = (n + starts[t - 1] if t > 0 else 0) + first
     now = n + starts[t] + first
@@ -468,7 +468,8 @@ def _step_back(
         goes_on = 0
     while q < end:
         if goes_on > 0:
-            _carry_back(kind, t + 1, first, goes_on, q, n_panels, starts, dgates, dh, d_row, packed, product)
+            _carry_back(kind, t + 1, first, goes_on, q, n_columns, n_panels, starts, dgates, dh, d_row, packed, narrow,
+                        wide)  # fmt: skip
         if kind >= TANH:
             unit = q * step
             _rnn_cells_back(
@@ -476,7 +477,7 @@ def _step_back(
                 (q * total + starts[t] + first) * step, step, dh, first * d_row + unit, d_row,
             )  # fmt: skip
         else:
-            for p in range(4 * q, min(4 * q + 4, n_panels)):
+            for p in range(q * n_vectors // n_columns, (q + 1) * n_vectors // n_columns):
                 unit = p * lane
                 at = (p * total + starts[t] + first) * step
                 dy_at = (starts[t] + first) * width + unit
@@ -501,7 +502,7 @@ def _backward(
     by_rows,   # IN  bool, whether they do
     n,         # IN  int64
     n_panels,  # IN  int64
-    n_columns,  # IN  int64, panels of four vectors of units
+    n_columns,  # IN  int64, of the states' gradients
     starts,    # IN  int64 (t + 1,)
     gates,     # IN  float
     h,         # IN  float
@@ -513,7 +514,8 @@ def _backward(
     dc,        # INOUT float
     d_row,     # IN  int64
     packed,    # IN  float
-    product,   # IN  int64
+    narrow,    # IN  int64
+    wide,      # IN  int64
 ):
     n_steps = starts.shape[0] - 1
     n_workers = bounds.shape[0] - 1
@@ -525,11 +527,12 @@ def _backward(
             for t in range(n_steps - 1, -1, -1):
                 rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
                 if rows > 0:
-                    _step_back(kind, t, first, rows, 0, n_columns, n, n_panels, starts, gates, h, c, width, dy, dgates,
-                               dh, dc, d_row, packed, product)  # fmt: skip
+                    _step_back(kind, t, first, rows, 0, n_columns, n_columns, n, n_panels, starts, gates, h, c, width,
+                               dy, dgates, dh, dc, d_row, packed, narrow, wide)  # fmt: skip
             if rows > 0:
                 for q in range(n_columns):
-                    _carry_back(kind, 0, first, rows, q, n_panels, starts, dgates, dh, d_row, packed, product)
+                    _carry_back(kind, 0, first, rows, q, n_columns, n_panels, starts, dgates, dh, d_row, packed, narrow,
+                                wide)  # fmt: skip
             restore_denormals(mode)
     else:
         for t in range(n_steps - 1, -1, -1):
@@ -539,15 +542,16 @@ def _backward(
                 for turn in range(3):
                     first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, rows, turn)
                     if count > 0:
-                        _step_back(kind, t, first, count, q, end, n, n_panels, starts, gates, h, c, width, dy, dgates,
-                                   dh, dc, d_row, packed, product)  # fmt: skip
+                        _step_back(kind, t, first, count, q, end, n_columns, n, n_panels, starts, gates, h, c, width,
+                                   dy, dgates, dh, dc, d_row, packed, narrow, wide)  # fmt: skip
                 restore_denormals(mode)
         for worker in prange(n_workers):
             mode = flush_denormals()
             for turn in range(3):
                 first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, starts[1] - starts[0], turn)
                 while count > 0 and q < end:
-                    _carry_back(kind, 0, first, count, q, n_panels, starts, dgates, dh, d_row, packed, product)
+                    _carry_back(kind, 0, first, count, q, n_columns, n_panels, starts, dgates, dh, d_row, packed,
+                                narrow, wide)  # fmt: skip
                     q += 1
             restore_denormals(mode)
 
@@ -557,6 +561,8 @@ def share_rows(starts, n, n_bytes):
     n_threads = get_num_threads()
     if n_threads == 1 or n < n_threads or (n_bytes > _CACHED_BYTES and n < _MANY_ROWS * n_threads):
         return None
+    if starts[-1] == n * (len(starts) - 1):
+        return -(-n * np.arange(n_threads + 1) // n_threads)
     # As many steps for each: the first sequences have the most.
     lengths = np.searchsorted(-np.diff(starts), -np.arange(n), side="left")
     done = np.concatenate(([0], np.cumsum(lengths)))
@@ -572,13 +578,13 @@ def _share(starts, n, n_bytes):
 
 
 def rows_before(starts, n):
-    """Return the row of states (n + r) before each row; an empty array where that is the row's own number.
+    """Return the row of states (n + r) before each row; None where that is the row's own number.
 
     The state before row i of step t is row i of the step before, or of the first states.
     """
     counts = np.diff(starts)
     if len(counts) == 0 or counts[-1] == n:
-        return np.empty(0, np.int64)
+        return None
     base = np.concatenate(([0], n + starts[:-2]))
     return np.arange(int(starts[-1])) + np.repeat(base - starts[:-1], counts)
 
@@ -625,9 +631,6 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
     if at_once:
         project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
-        # Infinity in x times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
-        left = units - (n_panels - 1) * panel_units
-        gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, left:] = 0
     own = padded_rows(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, packed.nbytes)
     scratch = none if train else pool.take((1 if by_rows else len(bounds) - 1) * n * step, dtype)
@@ -639,6 +642,11 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     if not train:
         pool.give(*(array for array in (gates, scratch) if array.size))
         gates = none
+    if width > units:
+        # Infinity times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
+        h[n:, units:], c[n:, units:] = 0, 0
+        if train:
+            gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, units - width :] = 0
     return gates, h, c
 
 
@@ -658,39 +666,37 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     step = 4 * lane
     width = h.shape[1]
     n_panels = width // (step if side else lane)
-    n_columns = -(-width // step)
+    # The widths of states are those of whole panels.
+    n_vectors = width // lane
+    n_columns = -(-n_vectors // 4)
     dw_x = pool.array((n_in, n_gates * units), dtype)
     dw_h = pool.array((units, n_gates * units), dtype)
     if n_rows == 0:
         dw_x[:], dw_h[:] = 0, 0
         zeros = np.zeros(n_gates * units, dtype)
         return np.zeros((0, n_in), dtype), dh.copy(), dc.copy(), dw_x, dw_h, zeros, zeros[:units].copy()
-    packed = pack_transposed(w_h, n_gates, order_h, side)
+    packed = pack_transposed(w_h, n_gates, order_h, side, whole=side)
     if dy.shape[1] != width:
         dy = padded_rows(dy, width)
-    carried = padded_rows(dh, n_columns * step)
-    carried_c = padded_rows(dc, n_columns * step) if kind == LSTM else carried
+    carried = padded_rows(dh, width)
+    carried_c = padded_rows(dc, width) if kind == LSTM else carried
     dgates = pool.take(len(gates), dtype)
     bounds, by_rows = _share(starts, n, packed.nbytes)
     _backward(
         kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
-        dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), n_columns * step, packed,
-        product_at(4, dtype),
+        dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), width, packed,
+        product_at(n_vectors // n_columns, dtype), product_at(-(-n_vectors // n_columns), dtype),
     )  # fmt: skip
     dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
-    n_vectors = len(order_x)
     if with_dx and n_in:
-        packed_x = pack_transposed(w_x, n_gates, order_x, side, columns_of(n_in, lane))
-        project_back(dgates, n_rows, step, 0, n_vectors * lane, packed_x, dx)
+        packed_x = pack_transposed(w_x, n_gates, order_x, side)
+        project_back(dgates, n_rows, step, 0, len(order_x) * lane, packed_x, dx)
         pool.give(packed_x)
-    left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)
-    weigh_back(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, order_x[0], side)
-    pool.give(left)
+    weigh_back(x, None, n_in, dgates, n_rows, step, 0, len(order_x), units, dw_x, order_x[0], side)
     before = rows_before(starts, n)
-    left = spread_rows(h, before, n_rows, units)
-    weigh_back(left, units, dgates, n_rows, step, skipped * lane, n_vectors, units, dw_h, 0, side)
+    weigh_back(h, before, units, dgates, n_rows, step, skipped * lane, len(order_h), units, dw_h, 0, side)
     sums = add_columns(dgates, n_rows, step, n_panels)
-    pool.give(left, dgates, packed)
+    pool.give(dgates, packed)
     if side:
         db = sums.reshape(-1)[:units].copy()
         db_h = db

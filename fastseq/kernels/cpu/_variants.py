@@ -31,13 +31,11 @@ from .._vector import lanes, row_lanes
 from ._memory import pool
 from ._panels import (
     add_columns,
-    columns_of,
     pack,
     pack_transposed,
     product_at,
     project,
     project_back,
-    spread_rows,
     weigh_back,
 )
 from ._recurrent import DEPTH, padded_rows, rows_before, share_rows
@@ -499,6 +497,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
         _forward(gates, table_of(s, None, _functions(dtype, False), scratch),
                  np.zeros(0, np.int64) if bounds is None else bounds, n_workers)  # fmt: skip
+        _blank_states(s, lay)
     pool.give(packed, *((packed_2,) if len(packed_2) else ()))
     kept = Kept(
         s, part_x, scale_x, gain_x, w_p, h.reshape(n + n_rows, h_width),
@@ -527,21 +526,33 @@ def _inputs(s, lay, x, w_x, bias, gain_x, scratch):
         _normalize_inputs(part_x, table_of(s, scratch=scratch), part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
     else:
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
-    _blank(s.gates, s, lay)
     if s.kind == BEFORE:
         units = s.units
         packed_n = pack(np.ascontiguousarray(w_x[:, 2 * units :]), *_SIDE)
         bias_n = pack(bias[2 * units :].reshape(1, -1), *_SIDE)
         project(x, n_rows, packed_n, bias_n, 4, s.side, 4 * lane, 0)
-        left = units - (len(bias_n) // (4 * lane) - 1) * 4 * lane
-        s.side.reshape(-1, n_rows, 4 * lane)[-1, :, left:] = 0
         pool.give(packed_n, bias_n)
     pool.give(packed_x, packed_bias)
     return part_x, scale_x
 
 
+def _blank_states(s, lay):
+    """Clear what is behind the last unit: infinity times the zeros there is NaN, which would come back."""
+    n = s.n_sequences
+    for gates in (s.gates, s.h_part):
+        _blank(gates, s, lay)
+    for states, width, first, units in (
+        (s.h, s.h_width, n, s.h_units), (s.h_in, s.h_width, n, s.h_units), (s.c, s.width, n, s.units),
+        (s.inner, s.width, 0, s.units), (s.norm_c, s.width, 0, s.units),
+    ):  # fmt: skip
+        states.reshape(-1, width)[first:, units:] = 0
+    if s.kind == BEFORE:
+        n_rows, n_side = s.starts[-1], -(-s.n_panels // 4)
+        s.side.reshape(n_side, n_rows, -1)[-1, :, s.units - (n_side - 1) * 4 * lay.lane :] = 0
+
+
 def _blank(gates, s, lay):
-    """Clear the lanes behind the last unit: infinity in x times the zeros of their weights is NaN."""
+    """Clear the lanes of gates behind the last unit."""
     n_rows = len(gates) // (s.n_panels * s.step)
     n_vectors = 1 if lay.beside else s.step // lay.lane
     left = s.units - (s.n_panels - 1) * (4 * lay.lane if lay.beside else lay.lane)
@@ -866,14 +877,14 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     dc = padded_rows(dc_n, row) if s.kind == LSTM else none.reshape(0, 0)
     d_in = np.zeros((n, h_row), dtype)
     normed = bool(s.options & NORM)
-    packed = pack_transposed(w_h, lay.n_gates, lay.order_h, lay.beside)
+    packed = pack_transposed(w_h, lay.n_gates, lay.order_h, lay.beside, whole=True)
     packed_2 = none
     n_side = 0
     if s.kind == BEFORE:
-        packed_2 = pack_transposed(np.ascontiguousarray(w_h[:, 2 * units :]), *_SIDE)
+        packed_2 = pack_transposed(np.ascontiguousarray(w_h[:, 2 * units :]), *_SIDE, whole=True)
         n_side = -(-n_panels // 4)
     elif s.options & PROJECTION:
-        packed_2 = pack_transposed(w_p, *_SIDE)
+        packed_2 = pack_transposed(w_p, *_SIDE, whole=True)
         n_side = s.h_width // (4 * lane)
     dgates = pool.take(len(s.gates), dtype)
     d = Back(
@@ -910,43 +921,38 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     if some and with_dx and n_in:
         _inputs_gradient(s, d, lay, dgates, w_x, dx)
     if some:
-        left = spread_rows(x, np.empty(0, np.int64), n_rows, n_in)
-        _weigh(left, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
+        _weigh(x, None, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
         if s.kind == BEFORE:
             dw_n = np.empty((n_in, units), dtype)
-            weigh_back(left, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
+            weigh_back(x, None, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
             dw_x[:, 2 * units :] = dw_n
-        pool.give(left)
-        left = spread_rows(s.h_in.reshape(-1, s.h_width), before, n_rows, s.h_units)
-        _weigh(left, s.h_units, d.dpart, n_rows, step, lay.first_h, n_vectors, units, dw_h, 0, lay.beside)
-        pool.give(left)
+        states = s.h_in.reshape(-1, s.h_width)
+        _weigh(states, before, s.h_units, d.dpart, n_rows, step, lay.first_h, n_vectors, units, dw_h, 0, lay.beside)
         if s.kind == BEFORE:
-            left = spread_rows(s.inner.reshape(-1, s.width), np.empty(0, np.int64), n_rows, units)
             dw_n = np.empty((units, units), dtype)
-            weigh_back(left, units, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
+            inner = s.inner.reshape(-1, s.width)
+            weigh_back(inner, None, units, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
             dw_h[:, 2 * units :] = dw_n
-            pool.give(left)
     pool.give(dgates, packed, *((packed_2, d.dside) if n_side else ()), *((d.dpart,) if normed else ()))
     return dx, dh0, dc[:, :units], dw_x, dw_h, db, db_n, more
 
 
-def _weigh(left, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside):
+def _weigh(rows, which, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside):
     """As `weigh_back`; of a GRU that resets before, the first two gates only."""
     if n_vectors == 2:
         mine = np.empty((n, 2 * units), out.dtype)
-        weigh_back(left, n, gates, n_rows, step, first, 2, units, mine)
+        weigh_back(rows, which, n, gates, n_rows, step, first, 2, units, mine)
         out[:, : 2 * units] = mine
     else:
-        weigh_back(left, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside)
+        weigh_back(rows, which, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside)
 
 
 def _inputs_gradient(s, d, lay, dgates, w_x, dx):
-    n_vectors = columns_of(dx.shape[1], lay.lane)
-    packed_x = pack_transposed(w_x, lay.n_gates, lay.order_x, lay.beside, n_vectors)
+    packed_x = pack_transposed(w_x, lay.n_gates, lay.order_x, lay.beside)
     project_back(dgates, len(dx), lay.step, 0, len(lay.order_x) * lay.lane, packed_x, dx)
     pool.give(packed_x)
     if s.kind == BEFORE:
-        packed_x = pack_transposed(np.ascontiguousarray(w_x[:, 2 * s.units :]), *_SIDE, n_vectors)
+        packed_x = pack_transposed(np.ascontiguousarray(w_x[:, 2 * s.units :]), *_SIDE)
         more = np.empty_like(dx)
         project_back(d.dside, len(dx), 4 * lay.lane, 0, 4 * lay.lane, packed_x, more)
         dx += more
@@ -978,15 +984,14 @@ def _options_back(s, d, lay, part_x, before, n_rows):
     if s.options & PEEPHOLE:
         out = np.zeros(3 * s.width, dtype)
         if n_rows:
-            which = before if len(before) else np.arange(n_rows)
+            which = np.arange(n_rows) if before is None else before
             _peephole_back(out, table_of(s), d.dgates, which, out)
         more.append(out.reshape(3, -1)[:, :units].copy())
     if s.options & PROJECTION:
         out = np.zeros((units, s.h_units), dtype)
         if n_rows:
-            left = spread_rows(s.inner.reshape(-1, s.width), np.empty(0, np.int64), n_rows, units)
-            weigh_back(left, units, d.dside, n_rows, 4 * lay.lane, 0, 4, s.h_units, out, side_by_side=True)
-            pool.give(left)
+            inner = s.inner.reshape(-1, s.width)
+            weigh_back(inner, None, units, d.dside, n_rows, 4 * lay.lane, 0, 4, s.h_units, out, side_by_side=True)
         more.append(out)
     if s.options & NORM:
         for part, order, first in ((part_x, lay.order_x, 0), (s.h_part, lay.order_h, lay.first_h // lay.lane)):

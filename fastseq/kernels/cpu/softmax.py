@@ -31,7 +31,7 @@ from .._tiles import (
 )
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import add_columns, columns_of, pack, pack_transposed, project, project_back, spread_rows, weigh_back
+from ._panels import add_columns, pack, pack_transposed, project, project_back, weigh_back
 from ._recurrent import padded_rows
 
 __all__ = ["softmax_cross_entropy"]
@@ -44,7 +44,6 @@ _PART = 16
 # Words a unit below which rows are divided where they lie: 1.6 instead of 2.0 ms for 1500 rows, 256 units and 65 words,
 # 1.29 instead of 1.32 for 700 rows, 100 units and 800 words, no difference any more for 2,000.
 _FEW = 16
-_ALL = np.empty(0, np.int64)
 
 
 @jit(lean=True)
@@ -195,7 +194,7 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
     bias = padded_rows(b.reshape(1, -1), n_panels * step).reshape(-1)
     # What is not there is never likely.
     bias[n_words:] = -np.inf
-    packed_back = pack_transposed(w, *_SIDE, columns_of(units, lanes(dtype))) if train else None
+    packed_back = pack_transposed(w, *_SIDE) if train else None
     most_rows = max(step, _LOGITS_BYTES // (n_panels * step * dtype.itemsize))
     n_chunks = -(-n_rows // most_rows)
     for chunk in range(n_chunks):
@@ -210,19 +209,16 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
             project_back(logits, rows, step, 0, step, packed_back, dh[first:end])
             part = dw if chunk == 0 else pool.array(dw.shape, dtype)
             if divided:
-                left = spread_rows(mine, _ALL, rows, units)
-                weigh_back(left, units, logits, rows, step, 0, 4, n_words, part[:units], side_by_side=True)
+                weigh_back(mine, None, units, logits, rows, step, 0, 4, n_words, part[:units], side_by_side=True)
                 part[units] = add_columns(logits, rows, step, n_panels).reshape(-1)[:n_words]
             else:
                 dh[first:end] *= factors[:, None]
                 scaled = np.empty((rows, units + 1), dtype)
                 np.multiply(mine, factors[:, None], out=scaled[:, :units])
                 scaled[:, units] = factors
-                left = spread_rows(scaled, _ALL, rows, units + 1)
-                weigh_back(left, units + 1, logits, rows, step, 0, 4, n_words, part, side_by_side=True)
+                weigh_back(scaled, None, units + 1, logits, rows, step, 0, 4, n_words, part, side_by_side=True)
             if chunk > 0:
                 dw += part
-            pool.give(left)
         pool.give(logits)
     pool.give(packed, *((packed_back,) if train else ()))
     return losses, dh, dw[:units], dw[units]

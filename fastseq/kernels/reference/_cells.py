@@ -9,7 +9,7 @@ import numpy as np
 
 from ..registry import Case
 
-__all__ = ["back_through", "norm_back", "normalized", "recurrent_cases", "run_through", "sigmoid", "step_of"]
+__all__ = ["back_through", "held", "norm_back", "normalized", "recurrent_cases", "run_through", "sigmoid", "step_of"]
 
 # Added to variances before their root.
 EPSILON = 1e-5
@@ -45,6 +45,12 @@ def _steps(x: np.ndarray, lengths: Any) -> np.ndarray:
     t, n = x.shape[:2]
     ends = np.full(n, t) if lengths is None else np.asarray(lengths)
     return np.arange(t)[:, None] < ends[None, :]
+
+
+def held(new: np.ndarray, keep: Any, old: np.ndarray) -> np.ndarray:
+    """Return the share ``keep`` of the old state and the rest of the new one; with no share, infinity does no harm."""
+    with np.errstate(invalid="ignore"):
+        return np.where(keep == 0, new, new + keep * (old - new))
 
 
 def run_through(

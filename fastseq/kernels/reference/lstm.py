@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..registry import Case
-from ._cells import back_through, norm_back, normalized, recurrent_cases, run_through, sigmoid, step_of
+from ._cells import back_through, held, norm_back, normalized, recurrent_cases, run_through, sigmoid, step_of
 
 __all__ = ["lstm_backward", "lstm_backward_cases", "lstm_forward", "lstm_forward_cases"]
 
@@ -45,7 +45,7 @@ def lstm_forward(
         m = o * size
         out = m if w_p is None else m @ w_p
         k_h, k_c = step_of(keep_h, t), step_of(keep_c, t)
-        state = (out + k_h * (h - out), new + k_c * (c - new))
+        state = (held(out, k_h, h), held(new, k_c, c))
         return state, (x, h_in, c, i, f, g, o, raw, new, size, m, norms, k_h, k_c)
 
     (h, c), last, caches = run_through(x, (h0, c0), cell, lengths)

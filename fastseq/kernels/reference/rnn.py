@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..registry import Case
-from ._cells import back_through, norm_back, normalized, recurrent_cases, run_through, step_of
+from ._cells import back_through, held, norm_back, normalized, recurrent_cases, run_through, step_of
 
 __all__ = ["rnn_backward", "rnn_backward_cases", "rnn_forward", "rnn_forward_cases"]
 
@@ -32,7 +32,7 @@ def rnn_forward(
             a = norms[0][0] * gain_x + norms[1][0] * gain_h + b
         new = np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)
         k_h = step_of(keep_h, t)
-        return (new + k_h * (h - new),), (x, h_in, new, norms, k_h)
+        return (held(new, k_h, h),), (x, h_in, new, norms, k_h)
 
     (h,), last, caches = run_through(x, (h0,), cell, lengths)
     gains = None if norm is None else (gain_x, gain_h)
