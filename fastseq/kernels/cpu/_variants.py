@@ -112,6 +112,7 @@ from ._variant_cells import (
     row_cells,
     row_cells_back,
     states_back,
+    table_back,
     table_of,
 )
 
@@ -393,6 +394,7 @@ class Kept(NamedTuple):
     """What a forward pass leaves."""
 
     run: Run
+    table: np.ndarray    # int64, see `table_of`
     part_x: np.ndarray   # (p * r * step,) the inputs' part, normalised: NORM
     scale_x: np.ndarray  # (r,) what it was multiplied by
     gain_x: np.ndarray   # (p * step,)
@@ -490,17 +492,17 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
     )  # fmt: skip
     scratch = np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype)
+    table = table_of(s, _functions(dtype, False), scratch)
     part_x, scale_x = none, none
     if n_rows:
-        part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x, scratch)
+        part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x, table)
         bounds = share_rows(starts, n, packed.nbytes + packed_2.nbytes)
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
-        _forward(gates, table_of(s, None, _functions(dtype, False), scratch),
-                 np.zeros(0, np.int64) if bounds is None else bounds, n_workers)  # fmt: skip
+        _forward(gates, table, np.zeros(0, np.int64) if bounds is None else bounds, n_workers)
         _blank_states(s, lay)
     pool.give(packed, *((packed_2,) if len(packed_2) else ()))
     kept = Kept(
-        s, part_x, scale_x, gain_x, w_p, h.reshape(n + n_rows, h_width),
+        s, table, part_x, scale_x, gain_x, w_p, h.reshape(n + n_rows, h_width),
         c.reshape(n + n_rows, width) if kind == LSTM else None,
     )  # fmt: skip
     pooled = [h, gates, s.inner, side, s.norm_c, part_x, c]
@@ -509,7 +511,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     return kept, tuple(array for array in pooled if len(array))
 
 
-def _inputs(s, lay, x, w_x, bias, gain_x, scratch):
+def _inputs(s, lay, x, w_x, bias, gain_x, table):
     """Write the inputs' part of all gates; return it normalised, and its scale, with layer normalisation."""
     n_rows, lane, step = len(x), lay.lane, lay.step
     dtype = x.dtype
@@ -523,7 +525,7 @@ def _inputs(s, lay, x, w_x, bias, gain_x, scratch):
         project(x, n_rows, packed_x, np.zeros_like(packed_bias), n_vectors, part_x, step, 0)
         _blank(part_x, s, lay)
         in_panels = _in_panels(bias, lay.n_gates, lay.order_x, lay.beside, 0, step, lane)
-        _normalize_inputs(part_x, table_of(s, scratch=scratch), part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
+        _normalize_inputs(part_x, table, part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
     else:
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
     if s.kind == BEFORE:
@@ -866,7 +868,7 @@ def _peephole_of_panel(like, table, dgates, before, out, p):
 
 def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     """Return (dx, dh0, dc0, dw_x, dw_h, db, db_n, more), the last by the options' arrays, from what `forward` left."""
-    s, part_x, scale_x, gain_x, w_p = kept[:5]
+    s, table, part_x, scale_x, gain_x, w_p = kept[:6]
     dtype = x.dtype
     n, n_rows, n_in, units = s.n_sequences, len(x), x.shape[1], s.units
     lay = _Layout(s.kind, dtype, units)
@@ -893,23 +895,23 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
         np.zeros(n * row, dtype), dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
         pool.take(n_side * n_rows * 4 * lane, dtype), np.zeros(len(s.norm_c), dtype), packed, packed_2,
     )  # fmt: skip
+    table = table_back(table, d, _functions(dtype, True))
     if n_rows:
         if s.kind == BEFORE:
             # The candidates of units that there are not.
             d.dside.reshape(n_side, n_rows, 4 * lane)[-1] = 0
         bounds = share_rows(s.starts, n, packed.nbytes + packed_2.nbytes)
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
-        _backward(dgates, table_of(s, d, _functions(dtype, True)),
-                  np.zeros(0, np.int64) if bounds is None else bounds, n_workers)  # fmt: skip
+        _backward(dgates, table, np.zeros(0, np.int64) if bounds is None else bounds, n_workers)
     to_h0 = d_in[:, : s.h_width] * s.mask.reshape(n, s.h_width) if s.options & MASK else d_in[:, : s.h_width]
     dh0 = dh[:, : s.h_units] + to_h0[:, : s.h_units]
 
     before = rows_before(s.starts, n)
     db, db_n = _biases_back(s, d, lay, dgates, n_rows)
-    more = _options_back(s, d, lay, part_x, before, n_rows)
+    more = _options_back(s, d, lay, table, part_x, before, n_rows)
     if normed:
         # In their place: what else needs the gradients by the gates themselves has been made.
-        _inputs_back(dgates, table_of(s, d), dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
+        _inputs_back(dgates, table, dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
     dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
     dw_x = pool.array((n_in, lay.n_gates * units), dtype)
     dw_h = pool.array((s.h_units, lay.n_gates * units), dtype)
@@ -977,7 +979,7 @@ def _biases_back(s, d, lay, dgates, n_rows):
     return db, db
 
 
-def _options_back(s, d, lay, part_x, before, n_rows):
+def _options_back(s, d, lay, table, part_x, before, n_rows):
     """Return the gradients by peephole, w_p and the arrays of norm, each where the option is on."""
     dtype, units = d.dgates.dtype, s.units
     more = []
@@ -985,7 +987,7 @@ def _options_back(s, d, lay, part_x, before, n_rows):
         out = np.zeros(3 * s.width, dtype)
         if n_rows:
             which = np.arange(n_rows) if before is None else before
-            _peephole_back(out, table_of(s), d.dgates, which, out)
+            _peephole_back(out, table, d.dgates, which, out)
         more.append(out.reshape(3, -1)[:, :units].copy())
     if s.options & PROJECTION:
         out = np.zeros((units, s.h_units), dtype)
