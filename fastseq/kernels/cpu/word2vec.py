@@ -43,6 +43,7 @@ from .._vector import (
     tile_weigh_and_count,
 )
 from .._word2vec import CBOW, DIVIDED, KEEP_DRAW, MEAN, PAIRS, SHARDS, TREE, WINDOW_DRAW, shard_tokens
+from ._memory import aligned_rows
 
 # Elements of a row between two prefetches: a line of 64 bytes of float32.
 _STEP = 16
@@ -77,7 +78,7 @@ def _score(
     with_loss,  # IN  bool
     products,  # INOUT float
     linear,   # INOUT float64
-    tally,    # INOUT int64 (3,)
+    tally,    # INOUT int64 (8,)
 ):
     m = len(tile_1)
     lane = row_lanes(outputs)
@@ -105,7 +106,7 @@ def _score(
 
 @jit(inline=True)
 def _count(
-    tally,     # INOUT int64 (3,) the last number: how often products were multiplied since they were ones
+    tally,     # INOUT int64 (8,) the last number: how often products were multiplied since they were ones
     products,  # INOUT float (n,) of 1 + exp(-|score|), which are not above 2
     linear,    # INOUT float64 (n,) the rest of the loss
     times,     # IN  int64, how often they may be multiplied
@@ -140,7 +141,7 @@ def _learn(
     with_loss,  # IN  bool
     products,  # INOUT float, the loss
     linear,    # INOUT float64, the rest of it
-    tally,     # INOUT int64 (3,)
+    tally,     # INOUT int64 (8,)
 ):
     m = len(tile_1)
     lane = row_lanes(outputs)
@@ -376,7 +377,7 @@ def _train_part(
     names_out,   # INOUT int32
     local_out,   # INOUT float
     filled,      # INOUT int64 (2,)
-    tally,       # INOUT int64 (3,) tokens trained on, products with samples, see _count
+    tally,       # INOUT int64 (8,) tokens trained on, products with samples, see _count
 ):
     """Train on the tokens ``begin`` to ``end``, whatever sentences they belong to; return the loss."""
     m = len(tile_1)
@@ -544,7 +545,7 @@ def _trainer(m):
         slope,       # IN  float64
         most,        # IN  int64
         with_loss,   # IN  bool
-        tally,       # INOUT int64 (3,)
+        tally,       # INOUT int64 (8,)
     ):
         none = np.empty(0, np.int32)
         no_rows = np.empty(0, inputs.dtype)
@@ -600,7 +601,7 @@ def _shard_trainer(m):
         copies_in,   # INOUT float (h, r * stride)
         copies_out,  # INOUT float (h, q * stride)
         losses,      # OUT float64 (p,)
-        tallies,     # INOUT int64 (p, 3)
+        tallies,     # INOUT int64 (p, 8)
     ):
         n_shards = maps.shape[1]
         filled = np.zeros((n_shards, 2), np.int64)
@@ -762,7 +763,9 @@ def word2vec_train(
     parts = np.append(np.arange(begin, end, size), end)
     sentences = np.searchsorted(offsets, parts[:-1], side="right") - 1
     losses = np.zeros(len(parts) - 1)
-    tallies = np.zeros((len(parts) - 1, 3), np.int64)
+    # Each in a line of the cache of its own: they are counted up at every centre, neighbours by two threads (1 to 2 %).
+    tallies = aligned_rows(len(parts) - 1, 8, np.int64)
+    tallies[:] = 0
     shift, rate_0 = np.uint64(first_item), rate - slope * begin
     tables = (keep, thresholds, aliases, weights, roots, nodes, codes, inputs.reshape(-1), outputs.reshape(-1))
     options = (stride, frozen, window, shrink, negative, key, shift, rate_0, slope, longest, with_loss)
