@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..kernels._boundary import check_finite_number, check_integer
 from ..layers import RowSparseGrad, distinct_params, get_weights, set_weights, zero_grad
 from ._language_network import LanguageNetwork
 
-__all__ = ["ContinuousCache", "DynamicEvaluation", "streams", "text_loss"]
+__all__ = ["ContinuousCache", "DynamicEvaluation", "streams", "text_loss", "text_losses"]
 
 # Steps at a time where nothing is trained: outputs of 64 steps of 20 rows of 650 numbers are 3.3 MB.
 _STEPS = 64
@@ -44,20 +45,28 @@ def streams(ids: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray, n
     return inputs.reshape(rows, steps), labels.reshape(rows, steps), counted.reshape(rows, steps)
 
 
+def text_losses(
+    network: LanguageNetwork, inputs: np.ndarray, labels: np.ndarray, cache: ContinuousCache | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the losses (t, N) in nats of some steps at a time, of words (N, T) that are read from zeros on."""
+    memory = None if cache is None else CacheMemory(cache)
+    state = None
+    for begin in range(0, inputs.shape[1], _STEPS):
+        part = slice(begin, begin + _STEPS)
+        top, state = network.infer(inputs[:, part], state)
+        losses = network.losses(top, labels[:, part])
+        yield losses if memory is None else memory.mixed(top, labels[:, part], losses)
+
+
 def text_loss(
     network: LanguageNetwork, ids: np.ndarray, batch_size: int, cache: ContinuousCache | None = None
 ) -> float:
     """Return the mean loss of a text in nats a word, with a cache mixed in where there is one."""
     inputs, labels, counted = streams(ids, batch_size)
-    memory = None if cache is None else CacheMemory(cache)
-    total, state = 0.0, None
-    for begin in range(0, inputs.shape[1], _STEPS):
-        part = slice(begin, begin + _STEPS)
-        top, state = network.infer(inputs[:, part], state)
-        losses = network.losses(top, labels[:, part])
-        if memory is not None:
-            losses = memory.mixed(top, labels[:, part], losses)
-        total += float(np.sum(losses, where=counted[:, part].T))
+    total, begin = 0.0, 0
+    for losses in text_losses(network, inputs, labels, cache):
+        total += float(np.sum(losses, where=counted[:, begin : begin + len(losses)].T))
+        begin += len(losses)
     return total / (len(ids) - 1)
 
 

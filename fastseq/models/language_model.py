@@ -25,7 +25,7 @@ from ..training.trainer import OPTIMIZERS, as_callbacks
 from ._base import Model
 from ._generation import Sampler, write
 from ._language_network import CELLS, INITIALS, LanguageNetwork, NetworkOptions
-from .adaptation import ContinuousCache, DynamicEvaluation, text_loss
+from .adaptation import ContinuousCache, DynamicEvaluation, text_loss, text_losses
 
 __all__ = ["LanguageModel"]
 
@@ -501,8 +501,8 @@ class LanguageModel(Model):
         if ids.shape[0] < 2:
             raise TextError("the text has no word to be scored, expected more of it")
         with self._network.on("cpu"):
-            top, _ = self._network.infer(ids[None, :-1])
-            logs = -self._network.losses(top, ids[None, 1:])[:, 0]
+            parts = text_losses(self._network, ids[None, :-1], ids[None, 1:])
+            logs = -np.concatenate([losses[:, 0] for losses in parts])
         return logs if per_token else float(logs.sum())
 
     def generate(

@@ -17,6 +17,7 @@ from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward
 from fastseq.kernels._jit import one_thread
 from fastseq.kernels._vector import BYTES
+from fastseq.kernels.cpu import _panels as panels
 from fastseq.kernels.cpu._memory import Pool
 
 from ..gradcheck import check_gradients
@@ -338,26 +339,63 @@ def test_states_go_on():
     np.testing.assert_array_equal(second[3], whole[3])
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("units", [5, 16])
-@pytest.mark.parametrize(("array", "at"), [("x", (2, 0, 0)), ("h0", (0, 0))])
-@pytest.mark.parametrize("masked", [False, True])
-def test_gradients_with_infinity_in_the_input_are_those_of_the_oracle(cell, units, array, at, masked):
-    made = arrays(cell, 3, 2, 4, units)
-    made[array][at] = np.inf
+def oracle(cell, made, dh, lasts):
+    """Return the gradients that the oracle has of the same arguments."""
     name = "rnn" if cell == "relu" else cell
     module = importlib.import_module(f"fastseq.kernels.reference.{name}")
-    options = {"nonlinearity": "relu"} if cell == "relu" else {}
-    # The kernels with options are others.
-    mask = {"mask_h": np.ones((2, units))} if masked else {}
-    dh, lasts = np.ones((3, 2, units)), [np.zeros((2, units))] * (2 if cell == "lstm" else 1)
+    given = [value for key, value in made.items() if key not in OPTIONS]
+    told = {key: value for key, value in made.items() if key in OPTIONS and key not in NORM}
+    norm = tuple(made[key] for key in NORM if key in made)
+    told |= ({"norm": norm} if norm else {}) | ({"nonlinearity": "relu"} if cell == "relu" else {})
     with np.errstate(all="ignore"):
-        *_, cache = getattr(module, f"{name}_forward")(*made.values(), train=True, **options, **mask)
-        wanted = getattr(module, f"{name}_backward")(dh, *lasts, cache)
-    gradients = back(cell, dh, lasts, run(cell, made, train=True, **mask)[-1])
-    for gradient, want in zip(gradients, wanted):
-        # What the oracle keeps finite is finite here; a product with infinity may be NaN in either.
-        assert np.isfinite(gradient[np.isfinite(want)]).all()
+        *_, cache = getattr(module, f"{name}_forward")(*given, **told, train=True)
+        return getattr(module, f"{name}_backward")(dh, *lasts, cache)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cell", "names"), [*((cell, ()) for cell in CELLS), *VARIANTS])
+def test_what_infinity_leaves_finite_is_what_the_oracle_has(cell, names, dtype):
+    """Of all that a pass keeps, the lanes behind the last unit could bring NaN back."""
+    tolerance = 1e-9 if dtype == np.float64 else 2e-4
+    for units in (5, 17):
+        for array, at in (("x", (2, 0, 0)), ("h0", (0, 0)), ("c0", (0, 0))):
+            made = with_options(cell, names, 3, 2, 4, units, dtype)
+            if array not in made:
+                continue
+            made[array][at] = np.inf
+            dh = np.random.default_rng(2).standard_normal((3, *made["h0"].shape)).astype(dtype)
+            lasts = [np.zeros_like(made[name]) for name in ("h0", "c0") if name in made]
+            wanted = oracle(cell, made, dh, lasts)
+            gradients = back(cell, dh, lasts, run(cell, made, train=True)[-1])
+            assert len(gradients) == len(wanted)
+            some = 0
+            for gradient, want in zip(gradients, wanted):
+                finite = np.isfinite(want)
+                some += finite.sum()
+                # A product with infinity may be NaN in either.
+                np.testing.assert_allclose(gradient[finite], want[finite], rtol=tolerance, atol=tolerance)
+            # The other sequence at least.
+            assert some >= 3 * 4
+
+
+@pytest.mark.parametrize("lengths", [None, [150, 150, 40, 7]])
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_that_are_spread_and_summed_in_parts_give_the_same(cell, lengths, monkeypatch):
+    """Long texts and wide rows, whose weights' gradients are made in other ways, stand in small for large ones."""
+    made = arrays(cell, 150, 4, 3, 20, np.float64)
+    dh = np.random.default_rng(3).standard_normal((150, 4, 20))
+    lasts = [np.zeros((4, 20))] * (2 if cell == "lstm" else 1)
+
+    def gradients():
+        return back(cell, dh, lasts, run(cell, made, lengths=lengths, train=True)[-1])
+
+    whole = gradients()
+    monkeypatch.setattr(panels, "_DIRECT_BYTES", 0)
+    for spread, whole_part in zip(gradients(), whole):
+        np.testing.assert_array_equal(spread, whole_part)
+    monkeypatch.setattr(panels, "_SUMMED_BYTES", 1)
+    for cut, whole_part in zip(gradients(), whole):
+        np.testing.assert_allclose(cut, whole_part, rtol=1e-12, atol=1e-12)
 
 
 def test_a_shut_gate_lets_nothing_through():
@@ -414,9 +452,11 @@ class TestPool:
         pool = Pool(1_000_000)
         arrays = [pool.take(100_000, np.float32) for _ in range(5)]
         pool.give(*arrays)
+        kept = {array.ctypes.data for array in arrays[3:]}
         pool.take(1, np.float32)
         assert sum(size for size, _ in pool._free) == pool._free_bytes <= 1_000_000
-        assert len(pool._free) == 2
+        assert {pool.take(100_000, np.float32).ctypes.data for _ in range(2)} == kept
+        assert len(pool._free) == pool._free_bytes == 0
 
     def test_an_array_s_memory_comes_back_with_its_last_view(self):
         pool = Pool(10_000_000)

@@ -114,7 +114,7 @@ class Pool:
             if chosen >= 0:
                 size, memory = free.pop(chosen)
                 self._free_bytes -= size
-            while self._free_bytes > self.most_bytes:
+            while free and self._free_bytes > self.most_bytes:
                 self._free_bytes -= free.pop(0)[0]
             return memory
         finally:

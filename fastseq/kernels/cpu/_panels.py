@@ -43,6 +43,7 @@ from ._memory import pool
 
 __all__ = [
     "add_columns",
+    "column_of",
     "columns_of",
     "multiply",
     "multiply_in_part",
@@ -58,7 +59,7 @@ __all__ = [
 MOST_ROWS = 6 if BYTES == 64 else 3
 # Rows that are spread at a time.
 _SPREAD = 32
-# The same of rows of a left operand whose products with all panels are made, and how many rows at most: with 256 KB and
+# Bytes of rows of a left operand whose products with all panels are made, and how many rows at most: with 256 KB and
 # 192 rows the panels passed by too often (1400 x 1150 x 4600: 330 GFLOP/s instead of 395).
 _ROWS_BYTES = 2**19
 _MOST_KEPT = 384
@@ -223,7 +224,7 @@ def _part_tile(
 
 @cache
 def product_at(n_vectors, dtype):
-    """Return the address of `multiply`'s function for panels of 2 to 4 vectors."""
+    """Return the address of `multiply`'s function for panels of 1 to 4 vectors."""
     array, number = numba.from_dtype(dtype)[::1], numba.int64
     return address_of(multiply(n_vectors), (
         number, array, *(number,) * 6, array, number, number, array, number, number, array, number, number,
@@ -296,6 +297,23 @@ def project(x, n_rows, packed, bias, n_vectors, out, step, first):
     )  # fmt: skip
 
 
+def columns_of(n_out, lane):
+    """Return (vectors, columns) that a result of ``n_out`` numbers a row is made in.
+
+    Columns have four vectors at most, and differ by one at most: with 16 lanes 100 numbers are 3 + 4 vectors and not
+    twice four, 650 are 8 columns of four and 3 of three, not 11 of four.
+    """
+    n_vectors = -(-n_out // lane)
+    return n_vectors, -(-n_vectors // 4)
+
+
+@jit(copied=True)
+def column_of(q, n_vectors, n_columns, lane):
+    """Return where column q of a result begins and how many numbers it has."""
+    begin = q * n_vectors // n_columns * lane
+    return begin, (q + 1) * n_vectors // n_columns * lane - begin
+
+
 @parallel_jit
 def _project_back(
     gates,     # IN  float (p * r * step,)
@@ -329,8 +347,7 @@ def _project_back(
             # The rows' part of these panels stays in the second cache for all columns; weights pass by once for each
             # block of rows.
             for q in range(first_q, min(n_columns, first_q + group)):
-                begin = q * n_vectors // n_columns * lane
-                width = (q + 1) * n_vectors // n_columns * lane - begin
+                begin, width = column_of(q, n_vectors, n_columns, lane)
                 call_at(narrow if width == n_vectors // n_columns * lane else wide, (
                     rows, gates, (p * n_rows + row) * step + first, step, 1, n_rows * step, deep, n, packed,
                     (begin * n_panels + p * width) * n, width, p > 0, out, row * n_out + begin, n_out, lane,
@@ -338,16 +355,6 @@ def _project_back(
                 ))  # fmt: skip
             p += deep
         restore_denormals(before)
-
-
-def columns_of(n_out, lane):
-    """Return (vectors, columns) that a result of ``n_out`` numbers a row is made in.
-
-    Columns are as wide as one another, of four vectors at most: 100 numbers are 4 + 3 vectors and not twice four, 650
-    are 8 of four and 3 of three, not 11 of four. Column q has the vectors from ``q * vectors // columns`` on.
-    """
-    n_vectors = -(-n_out // lane)
-    return n_vectors, -(-n_vectors // 4)
 
 
 def project_back(gates, n_rows, step, first, n, packed, out):
@@ -528,8 +535,7 @@ def _pack_transposed(
     for task in prange(n_columns * n_panels):
         q = task // n_panels
         p = task % n_panels
-        begin = q * n_vectors // n_columns * lane
-        width = (q + 1) * n_vectors // n_columns * lane - begin
+        begin, width = column_of(q, n_vectors, n_columns, lane)
         for i in range(v):
             unit = p * units + (i * lane if side else 0)
             to = (begin * n_panels + p * width) * v * lane + i * lane * width

@@ -143,7 +143,10 @@ class Back(NamedTuple):
 
 
 def table_of(run, functions, scratch):
-    """Return the table (int64) of a forward pass; its arrays must live for as long as it is used."""
+    """Return the table (int64) of a forward pass; its arrays must live for as long as it is used.
+
+    `table_back` goes on with it when ``scratch`` and the packed weights are no more: a backward pass has its own.
+    """
     table = np.zeros(AT_PACKED_BACK_2 + 2, np.int64)
     table[:AT_H_ROW] = run[:AT_H_ROW]
     _enter(table, functions, (*run[AT_H_ROW:], scratch), AT_STARTS)
@@ -276,6 +279,16 @@ def normalize_back(like, table, d, y, gain, scales, scale_step, out, row, n_rows
 
 
 @jit(copied=True)
+def _held(like, keep, old, new):
+    """Return the share ``keep`` of the old state and the rest of the new one.
+
+    1 keeps the very number, and 0 none of it, infinity neither.
+    """
+    rest = vector_of(like, 1.0) - keep
+    return vector_muladd(keep, vector_where_positive(keep, old), rest * vector_where_positive(rest, new))
+
+
+@jit(copied=True)
 def _put_h(like, table, value, before, now, sequence, row, unit):
     """Store a vector of new states, and what the next product takes of them."""
     options = table[AT_OPTIONS]
@@ -287,8 +300,7 @@ def _put_h(like, table, value, before, now, sequence, row, unit):
     if options & KEEP_H:
         keep = vector_load(keep_h, row * h_width + unit)
         old = vector_load(h, before * h_width + unit)
-        # So that 1 keeps the very number, and 0 none of it.
-        value = vector_muladd(keep, old, (vector_of(h, 1.0) - keep) * value)
+        value = _held(like, keep, old, value)
     vector_store(value, h, now * h_width + unit)
     if options & MASK:
         vector_store(value * vector_load(mask, sequence * h_width + unit), h_in, now * h_width + unit)
@@ -377,7 +389,7 @@ def _lstm_end(like, table, before, now, sequence, row, n_rows, p):
         if options & KEEP_C:
             keep = vector_load(keep_c, (row + r) * width + unit)
             old = vector_load(c, (before + r) * width + unit)
-            vector_store(vector_muladd(keep, old, (vector_of(c, 1.0) - keep) * new), c, at)
+            vector_store(_held(like, keep, old, new), c, at)
         if options & PROJECTION:
             vector_store(m, inner, (row + r) * width + unit)
         else:

@@ -453,7 +453,8 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
 
     h = states(h0, h_width)
     mask = padded_rows(options["mask_h"], h_width).reshape(-1) if on & MASK else none
-    h_in = states(h0 * options["mask_h"], h_width) if on & MASK else h
+    with np.errstate(invalid="ignore"):
+        h_in = states(h0 * options["mask_h"], h_width) if on & MASK else h
     c = states(c0, width) if kind == LSTM else none
     gates = pool.take(n_panels * n_rows * step, dtype)
     gains = options.get("norm") or ()
@@ -541,11 +542,14 @@ def _inputs(s, lay, x, w_x, bias, gain_x, table):
 def _blank_states(s, lay):
     """Clear what is behind the last unit: infinity times the zeros there is NaN, which would come back."""
     n = s.n_sequences
-    for gates in (s.gates, s.h_part):
-        _blank(gates, s, lay)
+    _blank(s.gates, s, lay)
+    if s.h_part is not s.gates:
+        _blank(s.h_part, s, lay)
+    if s.h_in is not s.h:
+        s.h_in.reshape(-1, s.h_width)[n:, s.h_units :] = 0
     for states, width, first, units in (
-        (s.h, s.h_width, n, s.h_units), (s.h_in, s.h_width, n, s.h_units), (s.c, s.width, n, s.units),
-        (s.inner, s.width, 0, s.units), (s.norm_c, s.width, 0, s.units),
+        (s.h, s.h_width, n, s.h_units), (s.c, s.width, n, s.units), (s.inner, s.width, 0, s.units),
+        (s.norm_c, s.width, 0, s.units),
     ):  # fmt: skip
         states.reshape(-1, width)[first:, units:] = 0
     if s.kind == BEFORE:

@@ -106,7 +106,7 @@ def _score(
 
 @jit(inline=True)
 def _count(
-    tally,     # INOUT int64 (8,) the last number: how often products were multiplied since they were ones
+    tally,     # INOUT int64 (8,) the third number: how often products were multiplied since they were ones
     products,  # INOUT float (n,) of 1 + exp(-|score|), which are not above 2
     linear,    # INOUT float64 (n,) the rest of the loss
     times,     # IN  int64, how often they may be multiplied
@@ -377,7 +377,7 @@ def _train_part(
     names_out,   # INOUT int32
     local_out,   # INOUT float
     filled,      # INOUT int64 (2,)
-    tally,       # INOUT int64 (8,) tokens trained on, products with samples, see _count
+    tally,       # INOUT int64 (8,) tokens trained on, products with samples, see _count; the rest is a line's
 ):
     """Train on the tokens ``begin`` to ``end``, whatever sentences they belong to; return the loss."""
     m = len(tile_1)

@@ -166,5 +166,5 @@ class RNN(Cell):
         if self.nonlinearity == "tanh":
             d = to * (1 - new * new)
         else:
-            d = _cuda.xp().where(new > 0, to, to.dtype.type(0))
+            d = _cuda.xp().where(new <= 0, to.dtype.type(0), to)
         return d, d, 0, 0, None

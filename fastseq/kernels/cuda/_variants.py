@@ -93,6 +93,16 @@ def _keep(options, name, rows):
     return 0 if keep is None else keep[rows]
 
 
+def _held(options, name, rows, old, new):
+    """Return the share to be kept of the old states and the rest of the new ones; infinity without a share is lost."""
+    keep = options.get(name)
+    if keep is None:
+        return new
+    xp, keep = _cuda.xp(), keep[rows]
+    rest = 1 - keep
+    return keep * xp.where(keep > 0, old, 0) + rest * xp.where(rest > 0, new, 0)
+
+
 def forward(cell, x, starts, h0, c0, w_x, b, options):
     """Run all steps; return (h, c, (Kept,), nothing to release)."""
     xp = _cuda.xp()
@@ -119,10 +129,9 @@ def forward(cell, x, starts, h0, c0, w_x, b, options):
             h_norm = normalized(by_h)
             by_h = h_norm[0] * options["norm"][1]
         new, new_c, own = cell.forward(by_x[mine], by_h, old, h_in, old_c)
-        keep = _keep(options, "keep_h", mine)
-        h[now : now + rows] = new + keep * (old - new)
+        h[now : now + rows] = _held(options, "keep_h", mine, old, new)
         if c0 is not None:
-            c[now : now + rows] = new_c + _keep(options, "keep_c", mine) * (old_c - new_c)
+            c[now : now + rows] = _held(options, "keep_c", mine, old_c, new_c)
         kept.append(Step(first, rows, h_in, old_c, h_norm, own))
         before = now
     return h, c, (Kept(cell, options, h, kept, x_norm),), ()

@@ -48,9 +48,10 @@ def _steps(x: np.ndarray, lengths: Any) -> np.ndarray:
 
 
 def held(new: np.ndarray, keep: Any, old: np.ndarray) -> np.ndarray:
-    """Return the share ``keep`` of the old state and the rest of the new one; with no share, infinity does no harm."""
+    """Return the share ``keep`` of the old state and the rest of the new one; infinity without a share does no harm."""
     with np.errstate(invalid="ignore"):
-        return np.where(keep == 0, new, new + keep * (old - new))
+        mixed = new + keep * (old - new)
+    return np.where(keep == 0, new, np.where(keep == 1, old, mixed))
 
 
 def run_through(

@@ -47,7 +47,7 @@ def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tup
         (to_state,) = dstate
         x, h_in, new, norms, k_h = cache
         to_h = (1 - k_h) * to_state
-        d = to_h * (1 - new**2) if nonlinearity == "tanh" else np.where(new > 0, to_h, 0)
+        d = to_h * (1 - new**2) if nonlinearity == "tanh" else np.where(new <= 0, 0, to_h)
         by_x = by_h = d
         more: list[np.ndarray] = []
         if gains is not None:
