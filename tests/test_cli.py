@@ -564,7 +564,9 @@ class TestWrong:
 
     def test_unknown_command_and_option(self, capsys, vectors):
         assert "invalid choice" in failure(capsys, "fly")
-        assert "--wings" in failure(capsys, "similar", vectors, "cat", "--wings")
+        told = failure(capsys, "similar", vectors, "cat", "--wings")
+        assert "unrecognized arguments: --wings" in told
+        assert "see fastseq similar --help" in told
 
     def test_nothing_to_evaluate(self, capsys, vectors):
         assert "--similarity FILE" in failure(capsys, "evaluate", vectors)

@@ -132,7 +132,7 @@ def markdown(results: Mapping[str, Any], notes: bool = True) -> str:
         f"Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + f". Text: {results['corpus']}. {_how(results)} A ratio above 1 says how many times better fastseq is; a "
-        "ratio in bold is a case that it loses.",
+        "ratio in bold is a case that it loses by more than 2 %.",
     ]
     if results["records"]:
         parts.append(markdown_rows(results["records"]))

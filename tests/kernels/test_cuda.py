@@ -253,6 +253,23 @@ def test_arrays_on_different_devices_are_refused(kernel):
 
 
 @needs_device
+@pytest.mark.parametrize("name", ["lstm_forward", "rnn_forward"])
+@pytest.mark.parametrize("option", ["keep_h", "mask_h"])
+def test_infinite_states_that_are_not_kept_do_no_harm(name, option):
+    # Zoneout that keeps nothing, and an option that has nothing to do with it.
+    rng = np.random.default_rng(0)
+    gates = 4 if name == "lstm_forward" else 1
+    shapes = ((3, 2, 4), *((2, 5) for _ in range(2 if gates == 4 else 1)), (4, gates * 5), (5, gates * 5), (gates * 5,))
+    arguments = [rng.standard_normal(shape) for shape in shapes]
+    arguments[1][0, 0] = np.inf
+    options = {option: np.zeros((3, 2, 5)) if option == "keep_h" else np.ones((2, 5))}
+    expected = REGISTRY[name].oracle(*arguments, **options)[0]
+    assert np.isfinite(expected).all()
+    found = run(REGISTRY[name], Case("infinite", tuple(arguments), options))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@needs_device
 def test_arrays_go_to_the_device_and_back():
     array = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
     there = device.to_device(array, "cuda")

@@ -94,7 +94,7 @@ def _keep(options, name, rows):
 
 
 def _held(options, name, rows, old, new):
-    """Return the share to be kept of the old states and the rest of the new ones; infinity without a share is lost."""
+    """Return the share to be kept of old states and the rest of the new ones; infinity without a share does no harm."""
     keep = options.get(name)
     if keep is None:
         return new

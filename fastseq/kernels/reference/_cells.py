@@ -47,7 +47,7 @@ def _steps(x: np.ndarray, lengths: Any) -> np.ndarray:
     return np.arange(t)[:, None] < ends[None, :]
 
 
-def held(new: np.ndarray, keep: Any, old: np.ndarray) -> np.ndarray:
+def held(keep: Any, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Return the share ``keep`` of the old state and the rest of the new one; infinity without a share does no harm."""
     with np.errstate(invalid="ignore"):
         mixed = new + keep * (old - new)

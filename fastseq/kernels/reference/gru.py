@@ -46,7 +46,7 @@ def gru_forward(
             n = np.tanh(x_n + r * part)
         k_h = step_of(keep_h, t)
         new = (1 - z) * n + z * h
-        return (held(new, k_h, h),), (x, h, h_in, r, z, n, part, norms, k_h)
+        return (held(k_h, h, new),), (x, h, h_in, r, z, n, part, norms, k_h)
 
     (h,), last, caches = run_through(x, (h0,), cell, lengths)
     gains = None if norm is None else (gain_x, gain_h)

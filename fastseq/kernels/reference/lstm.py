@@ -45,7 +45,7 @@ def lstm_forward(
         m = o * size
         out = m if w_p is None else m @ w_p
         k_h, k_c = step_of(keep_h, t), step_of(keep_c, t)
-        state = (held(out, k_h, h), held(new, k_c, c))
+        state = (held(k_h, h, out), held(k_c, c, new))
         return state, (x, h_in, c, i, f, g, o, raw, new, size, m, norms, k_h, k_c)
 
     (h, c), last, caches = run_through(x, (h0, c0), cell, lengths)

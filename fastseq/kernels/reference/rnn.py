@@ -32,7 +32,7 @@ def rnn_forward(
             a = norms[0][0] * gain_x + norms[1][0] * gain_h + b
         new = np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)
         k_h = step_of(keep_h, t)
-        return (held(new, k_h, h),), (x, h_in, new, norms, k_h)
+        return (held(k_h, h, new),), (x, h_in, new, norms, k_h)
 
     (h,), last, caches = run_through(x, (h0,), cell, lengths)
     gains = None if norm is None else (gain_x, gain_h)
