@@ -24,13 +24,19 @@ with warnings.catch_warnings():
 __all__ = [
     "cuda",
     "SIMULATED",
+    "SIDE_BY_SIDE",
     "available",
     "require",
     "xp",
     "asarray",
     "asnumpy",
     "cuda_jit",
+    "device_jit",
+    "exchange",
     "launch",
+    "launch_together",
+    "blocks_at_once",
+    "multiprocessors",
     "running_sum",
     "ptx",
 ]
@@ -41,6 +47,8 @@ SIMULATED: bool = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # fill the 2048 threads of a multiprocessor.
 BLOCK = 256
 _LEAST_BLOCKS = 128
+# Whether blocks can wait for one another: Numba's simulator runs one after the other.
+SIDE_BY_SIDE: bool = not SIMULATED
 
 
 class SimulatedArray(np.ndarray):
@@ -143,6 +151,17 @@ def cuda_jit(function: Any) -> Any:
     return kernel
 
 
+def device_jit(function: Any) -> Any:
+    """Compile a function that kernels call."""
+    return cuda.jit(device=True)(function)
+
+
+@device_jit
+def exchange(value, mask):
+    """Return what lane ``lane ^ mask`` of the warp gives; all its lanes must take part. Not for the simulator."""
+    return cuda.shfl_xor_sync(0xFFFFFFFF, value, mask)
+
+
 def _quiet(function: types.FunctionType) -> types.FunctionType:
     """Return ``function`` without NumPy's warnings of overflow and NaN, of which a device knows nothing."""
 
@@ -175,6 +194,27 @@ def launch(kernel: Any, n: int, *arguments: Any, block: int = BLOCK, shared: int
     kernel[max(_LEAST_BLOCKS, (n + block - 1) // block), block](*arguments)
 
 
+def launch_together(kernel: Any, blocks: int, block: int, shared: int, *arguments: Any) -> None:
+    """Launch a kernel whose blocks wait for one another (``cuda.cg.this_grid().sync()``); see `blocks_at_once`."""
+    # The kernel that `blocks_at_once` compiled; a call of the general one would compile it again.
+    kernel.specialize(*arguments)[blocks, block, 0, shared](*arguments)
+
+
+def blocks_at_once(kernel: Any, block: int, shared: int, *arguments: Any) -> int:
+    """Return how many blocks of ``block`` threads and so many bytes of shared memory the device runs side by side.
+
+    The kernel is compiled for such arguments.
+    """
+    (compiled,) = kernel.specialize(*arguments).overloads.values()
+    return int(compiled.max_cooperative_grid_blocks(block, shared))
+
+
+def multiprocessors() -> tuple[int, int]:
+    """Return the number of the current device, and how many multiprocessors it has."""
+    device = cuda.get_current_device()
+    return int(device.id), int(device.MULTIPROCESSOR_COUNT)
+
+
 def running_sum(sizes: Any) -> Any:
     """Return int64 offsets (n + 1,): where each of ``n`` parts of the given sizes begins, and the end."""
     offsets = xp().zeros(int(sizes.shape[0]) + 1, np.int64)
@@ -185,10 +225,15 @@ def running_sum(sizes: Any) -> Any:
 
 def ptx(function: Any, signature: Any, compute_capability: tuple[int, int] = (8, 0)) -> str:
     """Compile the Python function of a kernel to PTX; needs NVIDIA's compiler libraries but no driver and no GPU."""
+    from unittest import mock
+
     from numba.core import sigutils
+    from numba.cuda import dispatcher
 
     arguments, _ = sigutils.normalize_signature(signature)
-    with warnings.catch_warnings():
+    # Functions that a kernel calls are compiled for the device at hand: here it is one that is only named.
+    named = types.SimpleNamespace(compute_capability=compute_capability)
+    with warnings.catch_warnings(), mock.patch.object(dispatcher, "get_current_device", return_value=named):
         warnings.simplefilter("ignore")
         code, _ = cuda.compile_ptx(function, arguments, cc=compute_capability)
     return str(code)

@@ -6,7 +6,8 @@ import math
 
 from .. import _cuda
 from .._cuda import cuda
-from . import _variant_cells, _variants
+from . import _variant_cells, _variants, persistent
+from ._equations import gru_back, sigmoid
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
 __all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
@@ -26,8 +27,8 @@ def _cells(
     for k in range(cuda.grid(1), new_h.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        r = one / (one + math.exp(-(gates[row, u] + sums[row, u])))
-        z = one / (one + math.exp(-(gates[row, units + u] + sums[row, units + u])))
+        r = sigmoid(gates[row, u] + sums[row, u], one)
+        z = sigmoid(gates[row, units + u] + sums[row, units + u], one)
         own = sums[row, 2 * units + u] + b_n[u]
         n = math.tanh(gates[row, 2 * units + u] + r * own)
         gates[row, u] = r
@@ -52,20 +53,17 @@ def _cells_back(
     for k in range(cuda.grid(1), dy.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        r = gates[row, u]
-        z = gates[row, units + u]
-        n = gates[row, 2 * units + u]
-        to_h = dy[row, u] + dh[row, u]
-        to_n = to_h * (one - z) * (one - n * n)
-        to_r = to_n * part[row, u] * r * (one - r)
-        to_z = to_h * (h[row, u] - n) * z * (one - z)
+        to_r, to_z, to_n, to_part, past = gru_back(
+            gates[row, u], gates[row, units + u], gates[row, 2 * units + u], part[row, u], h[row, u],
+            dy[row, u] + dh[row, u], one,
+        )  # fmt: skip
         by_x[row, u] = to_r
         by_x[row, units + u] = to_z
         by_x[row, 2 * units + u] = to_n
         by_h[row, u] = to_r
         by_h[row, units + u] = to_z
-        by_h[row, 2 * units + u] = to_n * r
-        dh[row, u] = to_h * z
+        by_h[row, 2 * units + u] = to_part
+        dh[row, u] = past
 
 
 PTX = {
@@ -84,6 +82,8 @@ def gru_forward(x, starts, h0, w_x, w_h, b, b_n, train):
     part = _cuda.asarray(xp.empty((len(x), units), x.dtype))
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n] = h0
+    if persistent.gru(w_h, b_n, starts, gates, part, h):
+        return (gates, part), h
     before = 0
     for first, rows in steps_of(starts):
         now = n + first
@@ -103,7 +103,8 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
     n, units = dh_n.shape
     by_x, by_h = (_cuda.asarray(xp.empty_like(gates)) for _ in range(2))
     carried = _cuda.asarray(dh_n.copy())
-    steps = steps_of(starts)
+    whole = persistent.gru_backward(w_h, starts, gates, part, h, dh, carried, by_x, by_h)
+    steps = [] if whole else steps_of(starts)
     for t in reversed(range(len(steps))):
         first, rows = steps[t]
         before = n + steps[t - 1][0] if t else 0

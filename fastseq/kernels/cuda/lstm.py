@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import _cuda
 from .._cuda import cuda
-from . import _variant_cells, _variants
+from . import _variant_cells, _variants, persistent
+from ._equations import lstm_back, sigmoid
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
 __all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
@@ -27,10 +28,10 @@ def _cells(
     for k in range(cuda.grid(1), new_c.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        i = one / (one + math.exp(-(gates[row, u] + sums[row, u])))
-        f = one / (one + math.exp(-(gates[row, units + u] + sums[row, units + u])))
+        i = sigmoid(gates[row, u] + sums[row, u], one)
+        f = sigmoid(gates[row, units + u] + sums[row, units + u], one)
         g = math.tanh(gates[row, 2 * units + u] + sums[row, 2 * units + u])
-        o = one / (one + math.exp(-(gates[row, 3 * units + u] + sums[row, 3 * units + u])))
+        o = sigmoid(gates[row, 3 * units + u] + sums[row, 3 * units + u], one)
         value = f * c[row, u] + i * g
         gates[row, u] = i
         gates[row, units + u] = f
@@ -55,18 +56,15 @@ def _cells_back(
     for k in range(cuda.grid(1), dy.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        i = gates[row, u]
-        f = gates[row, units + u]
-        g = gates[row, 2 * units + u]
-        o = gates[row, 3 * units + u]
-        size = math.tanh(new_c[row, u])
-        to_h = dy[row, u] + dh[row, u]
-        to_c = dc[row, u] + to_h * o * (one - size * size)
-        dgates[row, u] = to_c * g * i * (one - i)
-        dgates[row, units + u] = to_c * c[row, u] * f * (one - f)
-        dgates[row, 2 * units + u] = to_c * i * (one - g * g)
-        dgates[row, 3 * units + u] = to_h * size * o * (one - o)
-        dc[row, u] = to_c * f
+        di, df, dg, do, to_c = lstm_back(
+            gates[row, u], gates[row, units + u], gates[row, 2 * units + u], gates[row, 3 * units + u], c[row, u],
+            new_c[row, u], dy[row, u] + dh[row, u], dc[row, u], one,
+        )  # fmt: skip
+        dgates[row, u] = di
+        dgates[row, units + u] = df
+        dgates[row, 2 * units + u] = dg
+        dgates[row, 3 * units + u] = do
+        dc[row, u] = to_c
 
 
 PTX = {
@@ -83,6 +81,8 @@ def lstm_forward(x, starts, h0, c0, w_x, w_h, b, train):
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     c = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n], c[:n] = h0, c0
+    if persistent.lstm(w_h, starts, gates, c, h):
+        return gates, h, c
     before = 0
     for first, rows in steps_of(starts):
         now = n + first
@@ -101,7 +101,8 @@ def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
     n, units = dh_n.shape
     dgates = _cuda.asarray(xp.empty_like(gates))
     by_h, by_c = _cuda.asarray(dh_n.copy()), _cuda.asarray(dc_n.copy())
-    steps = steps_of(starts)
+    whole = persistent.lstm_backward(w_h, starts, gates, c, dh, by_h, by_c, dgates)
+    steps = [] if whole else steps_of(starts)
     for t in reversed(range(len(steps))):
         first, rows = steps[t]
         before, now = n + steps[t - 1][0] if t else 0, n + first

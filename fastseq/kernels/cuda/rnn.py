@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from .. import _cuda
 from .._cuda import cuda
-from . import _variant_cells, _variants
+from . import _equations, _variant_cells, _variants, persistent
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
 __all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
@@ -24,14 +22,7 @@ def _cells(
     for k in range(cuda.grid(1), new_h.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        a = parts[row, u] + sums[row, u]
-        if relu:
-            # NaN is not below 0, so it passes.
-            if a < zero:
-                a = zero
-        else:
-            a = math.tanh(a)
-        new_h[row, u] = a
+        new_h[row, u] = _equations.rnn(parts[row, u] + sums[row, u], relu, zero)
 
 
 @_cuda.cuda_jit
@@ -48,13 +39,7 @@ def _cells_back(
     for k in range(cuda.grid(1), dy.shape[0] * units, cuda.gridsize(1)):
         row = k // units
         u = k - row * units
-        to_h = dy[row, u] + dh[row, u]
-        now = new_h[row, u]
-        if not relu:
-            to_h = to_h * (one - now * now)
-        elif now <= zero:
-            to_h = zero
-        d[row, u] = to_h
+        d[row, u] = _equations.rnn_back(new_h[row, u], dy[row, u] + dh[row, u], relu, one, zero)
 
 
 PTX = {
@@ -72,6 +57,8 @@ def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity, train):
     parts = _cuda.asarray(xp.matmul(x, w_x) + b)
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n] = h0
+    if persistent.rnn(w_h, starts, parts, nonlinearity == "relu", h):
+        return (h,)
     before = 0
     for first, rows in steps_of(starts):
         now = n + first
@@ -89,7 +76,8 @@ def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
     n, units = dh_n.shape
     d = _cuda.asarray(xp.empty((len(x), units), x.dtype))
     carried = _cuda.asarray(dh_n.copy())
-    for first, rows in reversed(steps_of(starts)):
+    whole = persistent.rnn_backward(w_h, starts, h, nonlinearity == "relu", dh, carried, d)
+    for first, rows in reversed([] if whole else steps_of(starts)):
         now, mine = n + first, slice(first, first + rows)
         _cuda.launch(
             _cells_back, rows * units, h[now : now + rows], dh[mine], carried[:rows], nonlinearity == "relu", d[mine]
