@@ -461,12 +461,15 @@ class TestWord2Vec:
         model = fs.SkipGram() if kind == "skipgram" else fs.CBOW()
         for flag, name in (
             ("--dim N", "dim"), ("--window N", "window"), ("--negative N", "negative"), ("--epochs N", "epochs"),
-            ("--min-learning-rate X", "min_learning_rate"), ("--sample X", "sample"), ("--power X", "power"),
+            ("--sample X", "sample"), ("--power X", "power"),
             ("--loss HOW", "loss"), ("--batch-size N", "batch_size"), ("--seed N", "random_state"),
         ):  # fmt: skip
             told = out.split("options:")[1].split(f"{flag} ")[1].split("(default: ")[1].split(")")[0]
             assert told == str(getattr(model, name)), flag
         assert f"(default: {model._rate()}, with" in out
+        least = model._last_rate()
+        assert least == (1e-4 if kind == "skipgram" else model._rate() / 10)
+        assert f"(default: {least if kind == 'skipgram' else 'a tenth of it'})" in out
 
     @pytest.mark.parametrize("options", [
         "--dim 0", "--dim x", "--dim 99999999", "--window 0", "--negative 0", "--epochs 0", "--learning-rate 0",

@@ -82,7 +82,7 @@ class _Word2Vec(Model):
     negative: int
     epochs: int
     learning_rate: float | None
-    min_learning_rate: float
+    min_learning_rate: float | None
     sample: float | None
     power: float
     loss: str
@@ -244,8 +244,9 @@ class _Word2Vec(Model):
         check_integer(self.negative, "negative", 1, 2**20)
         if self.learning_rate is not None:
             check_finite_number(self.learning_rate, "learning_rate", 0.0, exclusive=True)
-        check_finite_number(self.min_learning_rate, "min_learning_rate", 0.0)
-        if self.loss != "softmax" and self.min_learning_rate > self._rate():
+        if self.min_learning_rate is not None:
+            check_finite_number(self.min_learning_rate, "min_learning_rate", 0.0)
+        if self.loss != "softmax" and self._last_rate() > self._rate():
             raise ValueRangeError(
                 f"min_learning_rate is {self.min_learning_rate}, expected at most learning_rate, {self._rate()}"
             )
@@ -266,7 +267,7 @@ class _Word2Vec(Model):
         return float(self._rates[self.loss] if self.learning_rate is None else self.learning_rate)
 
     def _last_rate(self) -> float:
-        return float(self.min_learning_rate)
+        return min(1e-4, self._rate()) if self.min_learning_rate is None else float(self.min_learning_rate)
 
     def _start(self, vocab: Vocabulary, key: Any, vectors: WordVectors | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the tables to begin with: inputs uniform in +-`_START` / dim, outputs zero."""
@@ -702,8 +703,8 @@ class SkipGram(_Word2Vec):
     learning_rate : float, optional
         At the beginning; 0.025 unless given (0.001 for ``loss="softmax"``). It falls linearly with the tokens of all
         epochs.
-    min_learning_rate : float
-        At the end.
+    min_learning_rate : float, optional
+        At the end; 0.0001 unless given.
     sample : float or None
         Thins out frequent words: a token of a word with share f of the text is kept with probability
         ``sqrt(sample / f) + sample / f``. 0 or None keeps all.
@@ -765,7 +766,7 @@ class SkipGram(_Word2Vec):
         negative: int = 5,
         epochs: int = 5,
         learning_rate: float | None = None,
-        min_learning_rate: float = 1e-4,
+        min_learning_rate: float | None = None,
         sample: float | None = 1e-4,
         power: float = 0.75,
         loss: str = "negative_sampling",
@@ -807,11 +808,13 @@ class CBOW(_Word2Vec):
 
     Parameters
     ----------
-    dim, window, negative, epochs, min_learning_rate, sample, power, loss, shrink_window, add_context, deterministic, \
-compute_loss, batch_size, optimizer, dtype, random_state
+    dim, window, negative, epochs, sample, power, loss, shrink_window, add_context, deterministic, compute_loss, \
+batch_size, optimizer, dtype, random_state
         As for `SkipGram`.
     learning_rate : float, optional
         At the beginning; 0.05 unless given (0.001 for ``loss="softmax"``).
+    min_learning_rate : float, optional
+        At the end; a tenth of ``learning_rate`` unless given.
     mean : bool
         Whether the middle word is predicted from the mean of the words' vectors or from their sum.
     divide_gradient : bool
@@ -848,7 +851,7 @@ compute_loss, batch_size, optimizer, dtype, random_state
         negative: int = 5,
         epochs: int = 5,
         learning_rate: float | None = None,
-        min_learning_rate: float = 1e-4,
+        min_learning_rate: float | None = None,
         sample: float | None = 1e-4,
         power: float = 0.75,
         loss: str = "negative_sampling",
@@ -888,6 +891,12 @@ compute_loss, batch_size, optimizer, dtype, random_state
 
     def _averages(self) -> bool:
         return bool(self.mean)
+
+    def _last_rate(self) -> float:
+        # 100 MB of Wikipedia, 5 epochs (four seeds): analogies 36.2 % where the rate falls to 0.0001, 36.9 where it
+        # falls to a tenth, as it does for gensim with two workers, each of which counts its own half; one epoch 9.9 and
+        # 11.1 %, 300 dimensions and two epochs 22.2 and 24.2. Skip-gram gains 0.2 there and loses on Penn Treebank.
+        return 0.1 * self._rate() if self.min_learning_rate is None else float(self.min_learning_rate)
 
 
 def _as_corpus(corpus: Any) -> Corpus:

@@ -15,7 +15,8 @@ from .._jit import REORDERED, parallel_jit
 
 __all__ = ["adagrad_step", "adam_step", "rmsprop_step", "sgd_step", "sum_of_squares"]
 
-# Numbers that a thread takes at a time: 64 kB of each array in float32.
+# Numbers that a thread takes at a time: 64 kB of each array in float32. They are slices, counted from 0: a loop from one
+# number to another is not vectorised here, and took 0.39 instead of 0.05 ms for a step of SGD over a million numbers.
 _BLOCK = 16384
 
 
@@ -26,7 +27,6 @@ def _sum_of_squares(
 ):
     n = values.shape[0]
     for block in prange(parts.shape[0]):
-        # A slice, counted from 0: a loop from one number to another is not vectorised here, 6.5 instead of 47 GB/s.
         part = values[block * _BLOCK : min(n, (block + 1) * _BLOCK)]
         total = 0.0
         for i in range(part.shape[0]):
@@ -59,21 +59,23 @@ def sgd_step(
     zero = value.dtype.type(0)
     for block in prange(-(-n // _BLOCK)):
         begin, end = block * _BLOCK, min(n, (block + 1) * _BLOCK)
+        part, grads = value[begin:end], grad[begin:end]
         if kept.shape[0] == 0:
-            for i in range(begin, end):
-                g = scale * grad[i]
+            for i in range(part.shape[0]):
+                g = scale * grads[i]
                 if decay != zero:
-                    g += decay * value[i]
-                value[i] -= rate * g
+                    g += decay * part[i]
+                part[i] -= rate * g
         else:
-            for i in range(begin, end):
-                g = scale * grad[i]
+            pushes = kept[begin:end]
+            for i in range(part.shape[0]):
+                g = scale * grads[i]
                 if decay != zero:
-                    g += decay * value[i]
-                push = momentum * kept[i] + g
+                    g += decay * part[i]
+                push = momentum * pushes[i] + g
                 push = zero if abs(push) < least else push
-                kept[i] = push
-                value[i] -= rate * (g + momentum * push if nesterov else push)
+                pushes[i] = push
+                part[i] -= rate * (g + momentum * push if nesterov else push)
 
 
 @parallel_jit
@@ -90,13 +92,15 @@ def adagrad_step(
     n = value.shape[0]
     zero = value.dtype.type(0)
     for block in prange(-(-n // _BLOCK)):
-        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
-            g = scale * grad[i]
+        begin, end = block * _BLOCK, min(n, (block + 1) * _BLOCK)
+        part, grads, sums = value[begin:end], grad[begin:end], squares[begin:end]
+        for i in range(part.shape[0]):
+            g = scale * grads[i]
             if decay != zero:
-                g += decay * value[i]
-            s = squares[i] + g * g
-            squares[i] = s
-            value[i] -= rate * g / (math.sqrt(s) + epsilon)
+                g += decay * part[i]
+            s = sums[i] + g * g
+            sums[i] = s
+            part[i] -= rate * g / (math.sqrt(s) + epsilon)
 
 
 @parallel_jit
@@ -116,14 +120,16 @@ def rmsprop_step(
     n = value.shape[0]
     zero = value.dtype.type(0)
     for block in prange(-(-n // _BLOCK)):
-        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
-            g = scale * grad[i]
+        begin, end = block * _BLOCK, min(n, (block + 1) * _BLOCK)
+        part, grads, means = value[begin:end], grad[begin:end], squares[begin:end]
+        for i in range(part.shape[0]):
+            g = scale * grads[i]
             if decay != zero:
-                g += decay * value[i]
-            s = keep * squares[i] + rest * g * g
+                g += decay * part[i]
+            s = keep * means[i] + rest * g * g
             s = zero if s < least else s
-            squares[i] = s
-            value[i] -= rate * g / (math.sqrt(s) + epsilon)
+            means[i] = s
+            part[i] -= rate * g / (math.sqrt(s) + epsilon)
 
 
 @parallel_jit
@@ -149,15 +155,17 @@ def adam_step(
     n = value.shape[0]
     zero = value.dtype.type(0)
     for block in prange(-(-n // _BLOCK)):
-        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
-            w = value[i]
-            g = scale * grad[i]
+        begin, end = block * _BLOCK, min(n, (block + 1) * _BLOCK)
+        part, grads, means, means_2 = value[begin:end], grad[begin:end], average[begin:end], squares[begin:end]
+        for i in range(part.shape[0]):
+            w = part[i]
+            g = scale * grads[i]
             if decay != zero:
                 g += decay * w
-            m = beta1 * average[i] + rest1 * g
+            m = beta1 * means[i] + rest1 * g
             m = zero if abs(m) < least else m
-            average[i] = m
-            s = beta2 * squares[i] + rest2 * g * g
+            means[i] = m
+            s = beta2 * means_2[i] + rest2 * g * g
             s = zero if s < least_s else s
-            squares[i] = s
-            value[i] = shrink * w - rate * m / (root * math.sqrt(s) + epsilon)
+            means_2[i] = s
+            part[i] = shrink * w - rate * m / (root * math.sqrt(s) + epsilon)
