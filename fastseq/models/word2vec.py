@@ -896,7 +896,7 @@ batch_size, optimizer, dtype, random_state
         # 100 MB of Wikipedia, 5 epochs (four seeds): analogies 36.2 % where the rate falls to 0.0001, 36.9 where it
         # falls to a tenth, as it does for gensim with two workers, each of which counts its own half; one epoch 9.9 and
         # 11.1 %, 300 dimensions and two epochs 22.2 and 24.2. Skip-gram gains 0.2 there and loses on Penn Treebank.
-        return 0.1 * self._rate() if self.min_learning_rate is None else float(self.min_learning_rate)
+        return self._rate() / 10 if self.min_learning_rate is None else float(self.min_learning_rate)
 
 
 def _as_corpus(corpus: Any) -> Corpus:

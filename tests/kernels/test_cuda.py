@@ -12,7 +12,7 @@ import pytest
 from fastseq import device
 from fastseq.errors import DeviceError
 from fastseq.kernels import _cuda
-from fastseq.kernels.cuda import persistent
+from fastseq.kernels.cuda import _persistent as persistent
 from fastseq.kernels.random import random_uniform
 from fastseq.kernels.registry import REGISTRY, Case
 

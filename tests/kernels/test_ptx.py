@@ -36,7 +36,6 @@ needs_compiler = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 MODULES = {
     info.name: importlib.import_module(f"fastseq.kernels.cuda.{info.name}")
     for info in pkgutil.iter_modules(fastseq.kernels.cuda.__path__)
-    if not info.name.startswith("_")
 }
 BODIES = {
     (name, attribute): value.body
@@ -65,7 +64,7 @@ def test_every_body_is_in_the_table_of_its_module(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_float32_comes_first(name):
-    for body, entries in MODULES[name].PTX.items():
+    for body, entries in getattr(MODULES[name], "PTX", {}).items():
         if any("float32" in entry for entry in entries):
             assert "float32" in entries[0], body
 

@@ -268,6 +268,22 @@ class TestMoreText:
         assert abs(model.vectors["t0w2"]).max() < word2vec._START / 16 + 1e-6
         assert "unheard" not in model.vectors.vocab
 
+    @pytest.mark.parametrize(
+        ("model", "changes", "ends"),
+        [
+            (fs.SkipGram, {}, (0.025, 1e-4)),
+            (fs.SkipGram, {"learning_rate": 1e-5}, (1e-5, 1e-5)),
+            (fs.CBOW, {}, (0.05, 0.005)),
+            (fs.CBOW, {"learning_rate": 0.2}, (0.2, 0.02)),
+            (fs.CBOW, {"min_learning_rate": 0.0}, (0.05, 0.0)),
+        ],
+        ids=str,
+    )
+    def test_learning_rate_falls_evenly(self, corpus, model, changes, ends):
+        given = {"learning_rate": None, "epochs": 4, **changes}
+        rates = model(**settings(**given)).fit(corpus).history.learning_rate
+        np.testing.assert_allclose(rates, np.linspace(*ends, 5)[1:], rtol=1e-12, atol=1e-15)
+
 
 class TestPredicting:
     @pytest.mark.parametrize("loss", [*LOSSES, "softmax"])
@@ -379,6 +395,7 @@ class TestRefused:
             ({"learning_rate": 0}, ValueRangeError, "learning_rate is 0"),
             ({"learning_rate": float("nan")}, ValueRangeError, "learning_rate is nan"),
             ({"learning_rate": 0.01, "min_learning_rate": 0.1}, ValueRangeError, "at most learning_rate"),
+            ({"min_learning_rate": -0.1}, ValueRangeError, "min_learning_rate is -0.1"),
             ({"sample": -1.0}, ValueRangeError, "sample is -1"),
             ({"power": float("inf")}, ValueRangeError, "power"),
             ({"loss": "hinge"}, ValueRangeError, "hinge"),

@@ -359,13 +359,17 @@ def _normalized_inputs(like, table, part, gain, bias, scale, row, n_rows, first,
                 vector_store(value, gates, at)
 
 
-def _in_panels(values, n_gates, order, side, first, step, lane):
+def _in_panels(values, lay, order, first):
     """Return numbers of all gates (gates * h,) in the panels of gates, zeros in lanes that the order has not."""
-    packed = pack(values.reshape(1, -1), n_gates, order, side)
-    mine = packed.reshape(-1, len(order) * lane)
-    out = np.zeros((len(mine), step), values.dtype)
+    out = np.zeros((lay.n_panels, lay.step), values.dtype)
+    if lay.beside:
+        out.reshape(-1)[: len(values)] = values
+        return out.reshape(-1)
+    gates = values.reshape(lay.n_gates, -1)
+    padded = np.zeros((len(order), lay.n_panels * lay.lane), values.dtype)
+    padded[:, : gates.shape[1]] = gates[list(order)]
+    mine = padded.reshape(len(order), lay.n_panels, lay.lane).transpose(1, 0, 2).reshape(lay.n_panels, -1)
     out[:, first : first + mine.shape[1]] = mine
-    pool.give(packed)
     return out.reshape(-1)
 
 
@@ -458,7 +462,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     c = states(c0, width) if kind == LSTM else none
     gates = pool.take(n_panels * n_rows * step, dtype)
     gains = options.get("norm") or ()
-    gain_x = _in_panels(gains[0], lay.n_gates, lay.order_x, lay.beside, 0, step, lane) if on & NORM else none
+    gain_x = _in_panels(gains[0], lay, lay.order_x, 0) if on & NORM else none
     real = np.zeros(4 * lane, dtype)
     left = units - (n_panels - 1) * (4 * lane if lay.beside else lane)
     real.reshape(1 if lay.beside else 4, -1)[:, :left] = 1
@@ -487,7 +491,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         pool.take(n_rows * width, dtype) if on & NORM and kind == LSTM else none,
         np.zeros(2 * n_rows if on & NORM else 0, dtype), packed, packed_2,
         of_units(bias_n) if kind == GRU else none,
-        _in_panels(gains[1], lay.n_gates, lay.order_h, lay.beside, lay.first_h, step, lane) if on & NORM else none,
+        _in_panels(gains[1], lay, lay.order_h, lay.first_h) if on & NORM else none,
         of_units(gains[2]) if on & NORM and kind == LSTM else none,
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
@@ -525,7 +529,7 @@ def _inputs(s, lay, x, w_x, bias, gain_x, table):
         part_x, scale_x = pool.take(len(s.gates), dtype), np.empty(n_rows, dtype)
         project(x, n_rows, packed_x, np.zeros_like(packed_bias), n_vectors, part_x, step, 0)
         _blank(part_x, s, lay)
-        in_panels = _in_panels(bias, lay.n_gates, lay.order_x, lay.beside, 0, step, lane)
+        in_panels = _in_panels(bias, lay, lay.order_x, 0)
         _normalize_inputs(part_x, table, part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
     else:
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
@@ -1007,8 +1011,9 @@ def _options_back(s, d, lay, table, part_x, before, n_rows):
             sums = _by_gate(out, lay, units, first)
             more.append(sums[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
         if s.kind == LSTM:
-            dnorm = d.dnorm.reshape(n_rows, s.width)[:, :units]
-            normal = s.norm_c.reshape(n_rows, s.width)[:, :units]
-            more += [np.einsum("ru,ru->u", dnorm, normal, dtype=np.float64).astype(dtype),
-                     dnorm.sum(axis=0, dtype=np.float64).astype(dtype)]  # fmt: skip
+            # One panel as wide as the states. NumPy's sums in float64 took 0.2 of 2.0 ms of a pass at 100 units.
+            out = np.zeros(s.width, dtype)
+            if n_rows:
+                _add_column_products(d.dnorm, s.norm_c, n_rows, s.width, 1, out)
+            more += [out[:units], add_columns(d.dnorm, n_rows, s.width, 1).reshape(-1)[:units]]
     return more

@@ -12,19 +12,33 @@ from .._scalar import random_bits, uniform_double
 from ._memory import pool
 
 _TWO_PI = 2.0 * math.pi
+_S40 = np.uint64(40)
+_TO_UNIT = np.float32(2.0**-24)
 
 
 @parallel_jit
-def _fill_uniform(
+def _fill_uniform_float32(
     key,    # IN  uint64
     start,  # IN  uint64
     draw,   # IN  uint64
-    out,    # OUT float32 or float64 (n,)
+    out,    # OUT float32 (n,)
 ):
     for i in prange(out.shape[0]):
-        u = uniform_double(random_bits(key, start + np.uint64(i), draw))
-        # float32 has 24 bits: rounding 53 of them could give 1, so the low ones are cut off.
-        out[i] = math.floor(u * 16777216.0) / 16777216.0 if out.itemsize == 4 else u
+        # 24 bits, all that a float32 holds: rounding more of them could give 1. By way of an int32, whose conversion is
+        # one instruction a vector; by way of float64 it took 128 instead of 73 us for 455,000 numbers.
+        bits = np.int32(random_bits(key, start + np.uint64(i), draw) >> _S40)
+        out[i] = np.float32(bits) * _TO_UNIT
+
+
+@parallel_jit
+def _fill_uniform_float64(
+    key,    # IN  uint64
+    start,  # IN  uint64
+    draw,   # IN  uint64
+    out,    # OUT float64 (n,)
+):
+    for i in prange(out.shape[0]):
+        out[i] = uniform_double(random_bits(key, start + np.uint64(i), draw))
 
 
 @parallel_jit
@@ -47,7 +61,8 @@ def _fill_normal(
 def random_uniform(key, n, start, draw, dtype):
     """Allocate and fill ``n`` uniform numbers."""
     out = pool.array((n,), dtype)
-    _fill_uniform(key, np.uint64(start), np.uint64(draw), out)
+    fill = _fill_uniform_float32 if out.itemsize == 4 else _fill_uniform_float64
+    fill(key, np.uint64(start), np.uint64(draw), out)
     return out
 
 

@@ -6,7 +6,7 @@ import math
 
 from .. import _cuda
 from .._cuda import cuda
-from . import _variant_cells, _variants, persistent
+from . import _persistent, _variant_cells, _variants
 from ._equations import gru_back, sigmoid
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
@@ -82,7 +82,7 @@ def gru_forward(x, starts, h0, w_x, w_h, b, b_n, train):
     part = _cuda.asarray(xp.empty((len(x), units), x.dtype))
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n] = h0
-    if persistent.gru(w_h, b_n, starts, gates, part, h):
+    if _persistent.gru(w_h, b_n, starts, gates, part, h):
         return (gates, part), h
     before = 0
     for first, rows in steps_of(starts):
@@ -103,7 +103,7 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
     n, units = dh_n.shape
     by_x, by_h = (_cuda.asarray(xp.empty_like(gates)) for _ in range(2))
     carried = _cuda.asarray(dh_n.copy())
-    whole = persistent.gru_backward(w_h, starts, gates, part, h, dh, carried, by_x, by_h)
+    whole = _persistent.gru_backward(w_h, starts, gates, part, h, dh, carried, by_x, by_h)
     steps = [] if whole else steps_of(starts)
     for t in reversed(range(len(steps))):
         first, rows = steps[t]

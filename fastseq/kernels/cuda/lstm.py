@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _cuda
 from .._cuda import cuda
-from . import _variant_cells, _variants, persistent
+from . import _persistent, _variant_cells, _variants
 from ._equations import lstm_back, sigmoid
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
@@ -81,7 +81,7 @@ def lstm_forward(x, starts, h0, c0, w_x, w_h, b, train):
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     c = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n], c[:n] = h0, c0
-    if persistent.lstm(w_h, starts, gates, c, h):
+    if _persistent.lstm(w_h, starts, gates, c, h):
         return gates, h, c
     before = 0
     for first, rows in steps_of(starts):
@@ -101,7 +101,7 @@ def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
     n, units = dh_n.shape
     dgates = _cuda.asarray(xp.empty_like(gates))
     by_h, by_c = _cuda.asarray(dh_n.copy()), _cuda.asarray(dc_n.copy())
-    whole = persistent.lstm_backward(w_h, starts, gates, c, dh, by_h, by_c, dgates)
+    whole = _persistent.lstm_backward(w_h, starts, gates, c, dh, by_h, by_c, dgates)
     steps = [] if whole else steps_of(starts)
     for t in reversed(range(len(steps))):
         first, rows = steps[t]

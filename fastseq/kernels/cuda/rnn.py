@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import _cuda
 from .._cuda import cuda
-from . import _equations, _variant_cells, _variants, persistent
+from . import _equations, _persistent, _variant_cells, _variants
 from ._recurrent import gradients_of_weights, release, rows_before, steps_of
 
 __all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
@@ -57,7 +57,7 @@ def rnn_forward(x, starts, h0, w_x, w_h, b, nonlinearity, train):
     parts = _cuda.asarray(xp.matmul(x, w_x) + b)
     h = _cuda.asarray(xp.empty((n + len(x), units), x.dtype))
     h[:n] = h0
-    if persistent.rnn(w_h, starts, parts, nonlinearity == "relu", h):
+    if _persistent.rnn(w_h, starts, parts, nonlinearity == "relu", h):
         return (h,)
     before = 0
     for first, rows in steps_of(starts):
@@ -76,7 +76,7 @@ def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
     n, units = dh_n.shape
     d = _cuda.asarray(xp.empty((len(x), units), x.dtype))
     carried = _cuda.asarray(dh_n.copy())
-    whole = persistent.rnn_backward(w_h, starts, h, nonlinearity == "relu", dh, carried, d)
+    whole = _persistent.rnn_backward(w_h, starts, h, nonlinearity == "relu", dh, carried, d)
     for first, rows in reversed([] if whole else steps_of(starts)):
         now, mine = n + first, slice(first, first + rows)
         _cuda.launch(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastseq.kernels import _cuda
-from fastseq.kernels.cuda import persistent
+from fastseq.kernels.cuda import _persistent as persistent
 from fastseq.kernels.registry import REGISTRY, Case
 
 from .grid import Grid, bodies
