@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastseq.kernels import _cuda
 from fastseq.kernels.registry import REGISTRY
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "asv_benchmarks"
@@ -267,6 +268,7 @@ def test_a_peer_that_left_text_out_is_a_problem(load):
 
 def test_a_run_of_one_group_keeps_the_others(load, monkeypatch, tmp_path, capsys):
     main, tasks = load("compare.__main__"), load("compare.tasks")
+    monkeypatch.setattr(load("compare.card"), "available", lambda: False)
 
     def answers(name, settings):
         return [{"fact": name, "value": f"run {len(ran)}"}]
@@ -279,7 +281,7 @@ def test_a_run_of_one_group_keeps_the_others(load, monkeypatch, tmp_path, capsys
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki" / "enwiki100m.txt").write_text("some words and some more\n")
     assert main.main([*common, "--date", "2000-01-01"]) == 0
-    assert ran == tasks.NAMES
+    assert ran == [name for name in tasks.NAMES if name not in tasks.GROUPS["card"]]
     ran.clear()
     assert main.main([*common, "--group", "word2vec", "--date", "2000-01-02"]) == 0
     assert ran == list(tasks.GROUPS["word2vec"])
@@ -300,6 +302,9 @@ def test_a_run_of_one_group_keeps_the_others(load, monkeypatch, tmp_path, capsys
     with pytest.raises(SystemExit):
         main.main([*common, "--group", "word2vec", "--only", "weighing"])
     assert "names nothing of the group" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main.main([*common, "--group", "card"])
+    assert "needs a CUDA device" in capsys.readouterr().err
 
 
 @pytest.mark.peer
@@ -318,3 +323,19 @@ def test_the_comparison_runs_from_the_command_line(tmp_path):
     assert all(record["ratio"] > 0 and not record["problem"] for record in results["records"])
     assert "Measured on 2000-01-01" in readme.read_text()
     assert readme.read_text().endswith("<!-- peers:end -->\nend\n")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not _cuda.available(), reason="no CUDA device; NUMBA_ENABLE_CUDASIM=1 runs this in the simulator")
+def test_rows_of_a_card(load, table):
+    card, tasks = load("compare.card"), load("compare.tasks")
+    settings = {"quick": True, "rounds": 1, "threads": 1, "data": None}
+    # A step of a language model or a text of word2vec takes the simulator minutes.
+    names = ["card_gru", "card_output_layer"] if _cuda.SIMULATED else list(card.ROWS)[:-1]
+    kinds = tasks.sort([row for name in names for row in card.ROWS[name](settings)])
+    assert len(kinds["records"]) >= 3
+    for record in kinds["records"]:
+        assert not record["problem"]
+        assert record["status"].startswith("not installed; fastseq ") or table.ratio(record) > 0
+    assert "step by step" in kinds["facts"][0]["fact"]
+    assert card.card_name()

@@ -18,7 +18,7 @@ from typing import Any
 PLACE = Path(__file__).resolve().parent
 sys.path[:] = [str(PLACE.parent), *(entry for entry in sys.path if entry and Path(entry).resolve() != PLACE)]
 
-from compare import rows, table, tasks, word2vec  # noqa: E402
+from compare import card, rows, table, tasks, word2vec  # noqa: E402
 from compare.measure import TaskError, run_task  # noqa: E402
 
 ROOT = PLACE.parent.parent
@@ -206,7 +206,8 @@ def compare(arguments: argparse.Namespace, names: Mapping[str, Sequence[str]]) -
                 "machine": machine(arguments.machine),
                 "versions": rows.versions(),
                 **{name: settings[name] for name in ("threads", "rounds", "seeds", "dim", "epochs")},
-                "corpus": text["about"] if group in ("counting", "word2vec") else "named in the rows",
+                "corpus": text["about"] if group in ("counting", "word2vec", "card") else "named in the rows",
+                **({"card": card.card_name()} if group == "card" else {}),
                 "seconds": round(time.perf_counter() - start, 1),
                 **kinds,
                 "failed": failed,
@@ -245,6 +246,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for group, members in tasks.GROUPS.items()
         if arguments.group in (group, "all")
     }
+    if not card.available():
+        if arguments.group == "card":
+            parser.error("--group card needs a CUDA device")
+        names.pop("card", None)
     names = {group: chosen for group, chosen in names.items() if chosen}
     if not names:
         parser.error(f"--only names nothing of the group {arguments.group}")

@@ -62,7 +62,9 @@ def _ours(options: dict[str, Any], n_words: int, rate: float, seed: int = 0) -> 
 class _Theirs:
     """The same in PyTorch, as its users write it."""
 
-    def __init__(self, settings: Settings, options: dict[str, Any], n_words: int, rate: float, seed: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, options: dict[str, Any], n_words: int, rate: float, seed: int = 0, device: str = "cpu"
+    ) -> None:
         import torch
 
         torch.set_num_threads(settings["threads"])
@@ -78,7 +80,8 @@ class _Theirs:
         self.output = torch.nn.Linear(units, n_words)
         if options.get("tie_weights"):
             self.output.weight = self.embedding.weight
-        self.modules = torch.nn.ModuleList([self.embedding, self.dropout, self.recurrent, self.output])
+        self.modules = torch.nn.ModuleList([self.embedding, self.dropout, self.recurrent, self.output]).to(device)
+        self.device = device
         with torch.no_grad():
             # As the book begins, and as the other side does.
             self.output.weight.normal_(0.0, units**-0.5)
@@ -106,7 +109,9 @@ class _Theirs:
                     getattr(self.recurrent, name.replace("_l0", f"_l{number}")).copy_(torch.from_numpy(array))
 
     def loss(self, inputs: Any, labels: Any) -> Any:
-        x, y = (self.torch.from_numpy(np.ascontiguousarray(array.T)).long() for array in (inputs, labels))
+        x, y = (
+            self.torch.from_numpy(np.ascontiguousarray(array.T)).to(self.device).long() for array in (inputs, labels)
+        )
         h, state = self.recurrent(self.dropout(self.embedding(x)), self.state)
         self.state = tuple(part.detach() for part in state)
         scores = self.output(self.dropout(h))

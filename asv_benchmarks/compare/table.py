@@ -89,10 +89,11 @@ HOW = {
     "counting": "Both sides of a row ran in turn (A B A B ...) after a warm-up, with equal numbers of threads; times "
     "are the least of {rounds} rounds (fewer for runs of minutes, more for those of milliseconds).",
     "word2vec": "Dim {dim}, window 5, 5 negatives, sample 1e-4, {epochs}, words that occur 5 times or more, learning "
-    "rate 0.025 for skip-gram and 0.05 for CBOW unless a row says otherwise; both sides read one file with lines of at "
-    "most 1,000 words, with equal numbers of threads, each training in a process of its own, in turn; kernels are "
-    "compiled before the clock starts. Words are the tokens of the vocabulary, times epochs; the time includes reading "
-    "the text and making the vocabulary except where it says training alone. {seeds}.",
+    "rate 0.025 for skip-gram and 0.05 for CBOW unless a row says otherwise, which ends at 0.0001 and at 0.005 "
+    "(gensim's ends at a tenth with two workers and five epochs, as each counts its own half); both sides read one "
+    "file with lines of at most 1,000 words, with equal numbers of threads, each training in a process of its own, in "
+    "turn; kernels are compiled before the clock starts. Words are the tokens of the vocabulary, times epochs; the "
+    "time includes reading the text and making the vocabulary except where it says training alone. {seeds}.",
     "recurrent": "float32, T steps, N sequences, D inputs, H units; training is forward and backward with all "
     "gradients, inference forward alone. Both sides ran in turn after a warm-up, with equal numbers of threads, "
     "PyTorch with denormal numbers flushed; times are the least of {rounds} rounds or more.",
@@ -100,13 +101,16 @@ HOW = {
     "users write it, with denormal numbers flushed and one bias a gate. Both sides in turn after a warm-up, with equal "
     "numbers of threads; speeds are the best of {rounds} rounds or more. {seeds}.",
     "recipes": "Models as `fastseq.presets` has them, trained on the CPU.",
+    "card": "On one card, {card}: both sides in turn after a warm-up, arrays on the card before and after, float32 "
+    "with all bits (no TF32); times are the least of {rounds} rounds or more.",
 }
 
 
 def _how(results: Mapping[str, Any]) -> str:
     seeds, epochs = results.get("seeds", 1), results.get("epochs", 1)
     return HOW[results.get("group", "counting")].format(
-        rounds=results["rounds"], dim=results.get("dim"), epochs=f"{epochs} epoch{'s' * (epochs > 1)}",
+        rounds=results["rounds"], dim=results.get("dim"), card=results.get("card"),
+        epochs=f"{epochs} epoch{'s' * (epochs > 1)}",
         seeds="One seed" if seeds == 1 else f"Speed is the best and quality the mean of {seeds} seeds, where a row "
         "does not say otherwise",
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import language, recurrent, rows, word2vec
+from . import card, language, recurrent, rows, word2vec
 
 Task = Callable[[rows.Settings], Any]
 
@@ -16,6 +16,7 @@ GROUPS: dict[str, dict[str, Task]] = {
     "recurrent": {**recurrent.ROWS},
     "language": {**language.ROWS},
     "recipes": {**language.RECIPES},
+    "card": {**card.ROWS},
 }
 # What each answers says where it goes: a ratio, a fact, a setting of the SVD, a training.
 KINDS = {"what": "records", "fact": "facts", "method": "svd", "run": "runs"}

@@ -10,6 +10,7 @@ import functools
 import os
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ with warnings.catch_warnings():
 __all__ = [
     "cuda",
     "SIMULATED",
-    "SIDE_BY_SIDE",
     "available",
     "require",
     "xp",
@@ -34,7 +34,8 @@ __all__ = [
     "device_jit",
     "exchange",
     "launch",
-    "launch_together",
+    "together",
+    "side_by_side",
     "blocks_at_once",
     "multiprocessors",
     "running_sum",
@@ -47,8 +48,6 @@ SIMULATED: bool = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # fill the 2048 threads of a multiprocessor.
 BLOCK = 256
 _LEAST_BLOCKS = 128
-# Whether blocks can wait for one another: Numba's simulator runs one after the other.
-SIDE_BY_SIDE: bool = not SIMULATED
 
 
 class SimulatedArray(np.ndarray):
@@ -194,10 +193,21 @@ def launch(kernel: Any, n: int, *arguments: Any, block: int = BLOCK, shared: int
     kernel[max(_LEAST_BLOCKS, (n + block - 1) // block), block](*arguments)
 
 
-def launch_together(kernel: Any, blocks: int, block: int, shared: int, *arguments: Any) -> None:
-    """Launch a kernel whose blocks wait for one another (``cuda.cg.this_grid().sync()``); see `blocks_at_once`."""
-    # The kernel that `blocks_at_once` compiled; a call of the general one would compile it again.
-    kernel.specialize(*arguments)[blocks, block, 0, shared](*arguments)
+def side_by_side() -> bool:
+    """Whether blocks of a grid can wait for one another: Numba's simulator runs one after the other."""
+    return not SIMULATED and bool(cuda.get_current_device().COOPERATIVE_LAUNCH)
+
+
+def together(kernel: Any, blocks: int, block: int, shared: int, *arguments: Any) -> Callable[..., None]:
+    """Return what launches a kernel whose blocks wait for one another: ``cuda.cg.this_grid().sync()``.
+
+    For arguments of these types, and no more blocks than `blocks_at_once` says.
+    """
+    with warnings.catch_warnings():
+        # Numba's advice on grids of fewer blocks than it thinks a device has use for.
+        warnings.simplefilter("ignore")
+        launcher: Callable[..., None] = kernel.specialize(*arguments)[blocks, block, 0, shared]
+    return launcher
 
 
 def blocks_at_once(kernel: Any, block: int, shared: int, *arguments: Any) -> int:

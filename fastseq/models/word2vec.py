@@ -704,7 +704,7 @@ class SkipGram(_Word2Vec):
         At the beginning; 0.025 unless given (0.001 for ``loss="softmax"``). It falls linearly with the tokens of all
         epochs.
     min_learning_rate : float, optional
-        At the end; 0.0001 unless given.
+        At the end; 0.0001 unless given, or ``learning_rate`` where that is less.
     sample : float or None
         Thins out frequent words: a token of a word with share f of the text is kept with probability
         ``sqrt(sample / f) + sample / f``. 0 or None keeps all.
@@ -894,8 +894,9 @@ batch_size, optimizer, dtype, random_state
 
     def _last_rate(self) -> float:
         # 100 MB of Wikipedia, 5 epochs (four seeds): analogies 36.2 % where the rate falls to 0.0001, 36.9 where it
-        # falls to a tenth, as it does for gensim with two workers, each of which counts its own half; one epoch 9.9 and
-        # 11.1 %, 300 dimensions and two epochs 22.2 and 24.2. Skip-gram gains 0.2 there and loses on Penn Treebank.
+        # falls to a tenth, as gensim's does with corpus_file, two workers and five epochs: each worker counts its own
+        # half. One epoch 9.9 and 11.1 %, 300 dimensions and two epochs 22.2 and 24.2. Skip-gram gains 0.2 points there
+        # and loses on Penn Treebank.
         return self._rate() / 10 if self.min_learning_rate is None else float(self.min_learning_rate)
 
 

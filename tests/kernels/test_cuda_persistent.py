@@ -10,7 +10,7 @@ from fastseq.kernels.cuda import _persistent as persistent
 from fastseq.kernels.registry import REGISTRY, Case
 
 from .grid import Grid, bodies
-from .test_cuda import check, run
+from .test_cuda import TWINS, cases, check, run
 from .test_ptx import needs_compiler
 
 on_device = pytest.mark.skipif(
@@ -55,13 +55,19 @@ def names(cell):
 def launched(monkeypatch):
     """The names of the kernels that are launched, in order."""
     seen = []
-    launch = _cuda.launch_together
+    together = _cuda.together
 
-    def spy(kernel, *arguments):
-        seen.append(kernel.body.__name__)
-        launch(kernel, *arguments)
+    def spy(kernel, *told):
+        launcher = together(kernel, *told)
 
-    monkeypatch.setattr(_cuda, "launch_together", spy)
+        def launch(*arguments):
+            seen.append(kernel.body.__name__)
+            launcher(*arguments)
+
+        return launch
+
+    monkeypatch.setattr(_cuda, "together", spy)
+    monkeypatch.setattr(persistent, "_launchers", {})
     return seen
 
 
@@ -70,19 +76,22 @@ def side_by_side(monkeypatch):
     """A device in which blocks wait for one another, as `Grid`: returns (how to share units out, what was launched)."""
     shared_out, grids = [], []
 
-    def launch(kernel, blocks, threads, n_bytes, *arguments):
-        grid = Grid(blocks, threads)
-        body = getattr(bodies(persistent, grid, monkeypatch), kernel.body.__name__)
-        grid.run(body, n_bytes, *(np.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments))
-        grids.append((kernel.body.__name__, grid))
+    def together(kernel, blocks, threads, n_bytes, *_):
+        def launch(*arguments):
+            grid = Grid(blocks, threads)
+            body = getattr(bodies(persistent, grid, monkeypatch), kernel.body.__name__)
+            grid.run(body, n_bytes, *(np.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments))
+            grids.append((kernel.body.__name__, grid))
+
+        return launch
 
     monkeypatch.setattr(_cuda, "SIMULATED", True)  # arrays are NumPy's
-    monkeypatch.setattr(_cuda, "SIDE_BY_SIDE", True)
+    monkeypatch.setattr(_cuda, "side_by_side", lambda: True)
     monkeypatch.setattr(_cuda, "_why_not", lambda: "")
     monkeypatch.setattr(_cuda, "multiprocessors", lambda: (0, 2))
     monkeypatch.setattr(_cuda, "blocks_at_once", lambda kernel, threads, shared, *_: 2)
-    monkeypatch.setattr(_cuda, "launch_together", launch)
-    monkeypatch.setattr(persistent, "_plans", {})
+    monkeypatch.setattr(_cuda, "together", together)
+    monkeypatch.setattr(persistent, "_launchers", {})
     monkeypatch.setattr(
         persistent, "plan", lambda units, unit_bytes, *_: persistent.Plan(*shared_out[0](units, unit_bytes))
     )
@@ -91,10 +100,21 @@ def side_by_side(monkeypatch):
 
 @pytest.mark.cuda
 @on_device
+@pytest.mark.parametrize("family", ["lstm", "gru", "rnn"])
+def test_cases_of_the_table_on_a_device(launched, family):
+    for kernel in TWINS:
+        if kernel.family == family:
+            for each in cases(kernel):
+                check(kernel, each, run(kernel, each))
+    assert set(launched) == {f"_{family}", f"_{family}_back"}
+
+
+@pytest.mark.cuda
+@on_device
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_kernels_are_right_on_a_device(launched, cell, dtype):
-    for t, n, d, units in [(2, 3, 2, 2), (9, 20, 30, 100), (3, 128, 8, 650), (40, 1, 5, 33), (35, 20, 650, 650)]:
+    for t, n, d, units in [(2, 3, 2, 2), (9, 20, 30, 100), (3, 128, 8, 250), (40, 1, 5, 33), (35, 20, 300, 300)]:
         lengths = np.random.default_rng(0).integers(0, t + 1, n)
         lengths[0] = t
         for given in (case(cell, dtype, t, n, d, units), case(cell, dtype, t, n, d, units, lengths)):
@@ -112,7 +132,7 @@ def test_bits_do_not_depend_on_how_units_are_shared_out(monkeypatch, cell):
     whole = run(kernel, given)
     for most in (2, 7):
         blocks = -(-200 // most)
-        monkeypatch.setattr(persistent, "_plans", {})
+        monkeypatch.setattr(persistent, "_launchers", {})
         monkeypatch.setattr(
             persistent, "plan", lambda units, size, *_: persistent.Plan(blocks, 128, most * size, most)  # noqa: B023
         )
@@ -136,8 +156,8 @@ def test_several_blocks_of_several_warps(side_by_side, cell, units, most, thread
 
 @pytest.mark.parametrize(
     ("constant", "value", "t"),
-    [("_MOST_SEQUENCES", 2, 3), ("_SHARED", 4 * 8 - 1, 3), ("_ROWS", 8, 1)],
-    ids=["more sequences", "weights of a unit that do not fit", "a single step"],
+    [("_MOST_SEQUENCES", 2, 3), ("_SHARED", 4 * 8 - 1, 3), ("_ROWS", 8, 1), ("_ROWS", 8, 0)],
+    ids=["more sequences", "weights of a unit that do not fit", "a single step", "no step"],
 )
 def test_others_are_left_to_the_kernels_of_a_step(side_by_side, monkeypatch, constant, value, t):
     plan = sharing_out
@@ -172,14 +192,14 @@ def device_with(processors, shared, registers):
     return at_once
 
 
-@pytest.mark.parametrize("few_blocks", [False, True])
+@pytest.mark.parametrize("of_a_tile", [1, 4])
 @pytest.mark.parametrize("processors", [1, 30, 132])
 @pytest.mark.parametrize("gates", [1, 3, 4])
-def test_every_unit_has_a_block_and_all_run_at_once(processors, gates, few_blocks):
+def test_every_unit_has_a_block_and_all_run_at_once(processors, gates, of_a_tile):
     at_once = device_with(processors, 227 << 10, 1 << 16)
     fitted = []
     for units in (1, 2, 31, 100, 192, 650, 1150, 2048):
-        found = persistent.plan(units, gates * units * 4, processors, at_once, few_blocks)
+        found = persistent.plan(units, gates * units * 4, processors, at_once, of_a_tile)
         if found is None:
             continue
         fitted.append(units)
@@ -191,13 +211,13 @@ def test_every_unit_has_a_block_and_all_run_at_once(processors, gates, few_block
     assert (1150 in fitted) == (processors == 132 or (processors == 30 and gates == 1))
 
 
-def test_work_is_even_and_few_blocks_read_less():
+def test_work_is_even_and_not_too_many_read_all_states():
     at_once = device_with(132, 227 << 10, 1 << 16)
-    even = persistent.plan(650, 16 * 650, 132, at_once, False)
-    few = persistent.plan(650, 16 * 650, 132, at_once, True)
-    assert -(-even.blocks // 132) * even.units <= 6  # 4.9 units a multiprocessor, were they divisible
-    assert few.units == 4  # what 48 KB hold
-    assert persistent.plan(3073, 16 * 3073, 132, at_once, False) is None
+    forward, back = (persistent.plan(650, 16 * 650, 132, at_once, of_a_tile) for of_a_tile in (1, 4))
+    assert -(-forward.blocks // 132) * forward.units <= 6  # 4.9 units a multiprocessor, were they divisible
+    assert back.units == 4  # a whole tile, and what 48 KB hold
+    assert persistent.plan(100, 16 * 100, 132, at_once, 4).units == 4  # where more would fit
+    assert persistent.plan(3073, 16 * 3073, 132, at_once, 1) is None
 
 
 @pytest.mark.ptx

@@ -4,12 +4,10 @@ The options are peephole connections, layer normalisation, zoneout, a mask on th
 and projected states, and the GRU that resets before its product. Which of them are on is a number that is the same for
 a whole run, so that a test of it is always foretold and costs nothing that could be measured.
 
-What a run works on is in two tuples of arrays, `Run` and `Back`, and reaches the compiled functions as one table.
+What a run works on reaches these functions as one table; see `_variant_table`.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
@@ -30,23 +28,63 @@ from .._tiles import (
     vector_where_within,
 )
 from .._vector import row_lanes
+from ._variant_table import (
+    AT_BIAS_C,
+    AT_BIAS_N,
+    AT_C,
+    AT_C_ROW,
+    AT_CLIP,
+    AT_D_IN,
+    AT_D_OUT,
+    AT_DC,
+    AT_DGATES,
+    AT_DH,
+    AT_DNORM,
+    AT_DPART,
+    AT_DSIDE,
+    AT_DY,
+    AT_GAIN_C,
+    AT_GAIN_H,
+    AT_GATES,
+    AT_H,
+    AT_H_IN,
+    AT_H_PART,
+    AT_H_ROW,
+    AT_H_WIDTH,
+    AT_INNER,
+    AT_KEEP_C,
+    AT_KEEP_H,
+    AT_KIND,
+    AT_MASK,
+    AT_N_PANELS,
+    AT_NORM_C,
+    AT_OPTIONS,
+    AT_PEEPHOLE,
+    AT_REAL,
+    AT_SCALES,
+    AT_SCRATCH,
+    AT_SIDE,
+    AT_STARTS,
+    AT_STEP,
+    AT_UNITS,
+    AT_WIDTH,
+    BEFORE,
+    CLIP,
+    DO_CELLS,
+    DO_CELLS_BACK,
+    GRU,
+    KEEP_C,
+    KEEP_H,
+    LSTM,
+    MASK,
+    NORM,
+    PEEPHOLE,
+    PROJECTION,
+    TANH,
+)
 
 __all__ = [
-    "BEFORE",
-    "CLIP",
     "EPSILON",
-    "GRU",
-    "KEEP_C",
-    "KEEP_H",
-    "LSTM",
-    "MASK",
-    "NORM",
-    "PEEPHOLE",
-    "PROJECTION",
-    "RELU",
-    "TANH",
-    "Back",
-    "Run",
     "candidates",
     "cells",
     "cells_back",
@@ -57,120 +95,12 @@ __all__ = [
     "row_cells",
     "row_cells_back",
     "states_back",
-    "table_back",
-    "table_of",
 ]
 
-# Kinds of cells; BEFORE is the GRU that resets before the product with w_h.
-LSTM, GRU, TANH, RELU, BEFORE = range(5)
-# Options.
-PEEPHOLE, NORM, KEEP_H, KEEP_C, MASK, CLIP, PROJECTION = (1 << i for i in range(7))
 # Added to variances before their root, as in PyTorch.
 EPSILON = 1e-5
 # Vectors of a row's own in the scratch: a mean and a scale, or a mean and a slope, of the sums and of the cell states.
 _SCRATCH = 4
-
-
-class Run(NamedTuple):
-    """What a forward pass works on and leaves. Rows are those of `_recurrent`; lanes are a vector's."""
-
-    kind: int
-    options: int
-    n_sequences: int
-    n_panels: int      # of gates
-    step: int          # lanes of a panel of gates
-    units: int
-    width: int         # of a row of cell states: whole panels
-    h_units: int       # rows of w_h
-    h_width: int       # of a row of states
-    starts: np.ndarray      # int64 (t + 1,)
-    clip: np.ndarray        # (1,)
-    gates: np.ndarray       # (p * r * step,) the inputs' part; then what the gates let through
-    h_part: np.ndarray      # (p * r * step,) the states' part, normalised: NORM
-    h: np.ndarray           # ((n + r) * h_width,)
-    h_in: np.ndarray        # the same as the product takes them: MASK; else h
-    c: np.ndarray           # ((n + r) * width,) LSTM
-    inner: np.ndarray       # (r * width,) states before their projection, or after their reset: PROJECTION, BEFORE
-    side: np.ndarray        # (q * r * 4 lanes,) candidates: BEFORE
-    norm_c: np.ndarray      # (r * width,) normalised cell states: LSTM with NORM
-    scales: np.ndarray      # (r * 2,) what the states' part and the cell states were multiplied by: NORM
-    packed: np.ndarray      # w_h
-    packed_2: np.ndarray    # weights of the projection, or of the candidates
-    bias_n: np.ndarray      # (width,) GRU
-    gain_h: np.ndarray      # (p * step,) NORM
-    gain_c: np.ndarray      # (width,) NORM
-    bias_c: np.ndarray      # (width,) NORM
-    peephole: np.ndarray    # (3 * width,)
-    keep_h: np.ndarray      # (r * h_width,)
-    keep_c: np.ndarray      # (r * width,)
-    mask: np.ndarray        # (n * h_width,)
-    real: np.ndarray        # (4 lanes,) 1 for each unit of the last panel, 0 behind them
-    zeros: np.ndarray       # (4 lanes,)
-
-
-class Back(NamedTuple):
-    """What a backward pass works on. Rows of gradients are of fours of vectors: ``h_row`` and ``c_row`` wide."""
-
-    h_row: int
-    c_row: int
-    scratch: np.ndarray        # (r * 4 * lanes,) NORM; a forward pass has one of its own
-    dy: np.ndarray             # (r * h_width,)
-    dh: np.ndarray             # (n * h_row,) gradient by the states that goes past the gates
-    d_in: np.ndarray           # (n * h_row,) gradient by what the product took
-    d_out: np.ndarray          # (n * c_row,) gradient by what the cells gave
-    dc: np.ndarray             # (n * c_row,)
-    dgates: np.ndarray         # (p * r * step,)
-    dpart: np.ndarray          # (p * r * step,) NORM; else dgates
-    dside: np.ndarray          # (q * r * 4 lanes,) by what was projected, or by the candidates: PROJECTION, BEFORE
-    dnorm: np.ndarray          # (r * width,) by the normalised cell states: LSTM with NORM
-    packed_back: np.ndarray    # w_h transposed
-    packed_back_2: np.ndarray  # the other weights transposed
-
-
-# Places in the table of a run: its numbers, the addresses of functions, then an address and a length for each array.
-# Passed as a tuple of arrays, seven numbers each, the same took Numba about twice as long to compile.
-(AT_KIND, AT_OPTIONS, AT_N_SEQUENCES, AT_N_PANELS, AT_STEP, AT_UNITS, AT_WIDTH, AT_H_UNITS, AT_H_WIDTH, AT_H_ROW,
- AT_C_ROW) = range(11)  # fmt: skip
-(DO_PRODUCT_2, DO_PRODUCT_3, DO_PRODUCT_4, DO_CELLS, DO_ROW_CELLS, DO_PUT_STATES, DO_CANDIDATES, DO_PANELS, DO_SECOND,
- DO_SEQUENCES, DO_PART) = range(11, 22)  # fmt: skip
-# In a backward pass the same places are for what it does.
-(DO_CELLS_BACK, DO_ROW_CELLS_BACK, DO_STATES_BACK, DO_RESETS_BACK, DO_COLUMNS_BACK, DO_SECOND_BACK,
- DO_SEQUENCES_BACK, DO_PART_BACK) = range(14, 22)  # fmt: skip
-(AT_STARTS, AT_CLIP, AT_GATES, AT_H_PART, AT_H, AT_H_IN, AT_C, AT_INNER, AT_SIDE, AT_NORM_C, AT_SCALES, AT_PACKED,
- AT_PACKED_2, AT_BIAS_N, AT_GAIN_H, AT_GAIN_C, AT_BIAS_C, AT_PEEPHOLE, AT_KEEP_H, AT_KEEP_C, AT_MASK, AT_REAL, AT_ZEROS,
- AT_SCRATCH, AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES, AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK,
- AT_PACKED_BACK_2) = range(22, 92, 2)  # fmt: skip
-
-
-def table_of(run, functions, scratch):
-    """Return the table (int64) of a forward pass; its arrays must live for as long as it is used.
-
-    `table_back` goes on with it when ``scratch`` and the packed weights are no more: a backward pass has its own.
-    """
-    table = np.zeros(AT_PACKED_BACK_2 + 2, np.int64)
-    table[:AT_H_ROW] = run[:AT_H_ROW]
-    _enter(table, functions, (*run[AT_H_ROW:], scratch), AT_STARTS)
-    return table
-
-
-def table_back(table, back, functions):
-    """Return the table of a backward pass from that of the forward pass.
-
-    A run is read by any number of backward passes at a time, so what they write to is not of it.
-    """
-    table = table.copy()
-    n_numbers = AT_C_ROW - AT_H_ROW + 1
-    table[AT_H_ROW : AT_C_ROW + 1] = back[:n_numbers]
-    _enter(table, functions, back[n_numbers:], AT_SCRATCH)
-    return table
-
-
-def _enter(table, functions, arrays, place):
-    # To ask an array for its address takes a microsecond: 70 of them were a tenth of a step of 35 x 20 x 100 units.
-    table[DO_PRODUCT_2 : DO_PRODUCT_2 + len(functions)] = functions
-    for i, array in enumerate(arrays):
-        assert array.flags.c_contiguous
-        table[place + 2 * i : place + 2 * i + 2] = array.ctypes.data, array.size
 
 
 # ---------------------------------------------------------------------------------------------------------------------

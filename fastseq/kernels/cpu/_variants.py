@@ -1,4 +1,5 @@
-"""The steps of recurrent networks with options on the CPU; the plain cells are in `_recurrent`.
+"""The steps of recurrent networks with options on the CPU; the plain cells are in `_recurrent`, the way back in
+`_variants_back`.
 
 A step has up to three parts, and where threads share the units they meet after each: products of panels, whose cells
 follow at once where they need nothing of other units; rows, for layer normalisation, which needs all of a row's sums;
@@ -21,38 +22,21 @@ from .._tiles import (
     call_at,
     flush_denormals,
     restore_denormals,
-    vector_clip,
     vector_load,
     vector_muladd,
-    vector_of,
     vector_store,
 )
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import (
-    add_columns,
-    pack,
-    pack_transposed,
-    product_at,
-    project,
-    project_back,
-    weigh_back,
-)
-from ._recurrent import DEPTH, padded_rows, rows_before, share_rows
-from ._variant_cells import (
+from ._panels import pack, product_at, project
+from ._recurrent import padded_rows, share_rows
+from ._variant_cells import candidates, cells, normalize_rows, put_states, row_cells
+from ._variant_table import (
     AT_BIAS_N,
-    AT_C,
-    AT_C_ROW,
-    AT_CLIP,
-    AT_D_IN,
-    AT_D_OUT,
-    AT_DPART,
-    AT_DSIDE,
     AT_GATES,
     AT_H,
     AT_H_IN,
     AT_H_PART,
-    AT_H_ROW,
     AT_H_UNITS,
     AT_H_WIDTH,
     AT_INNER,
@@ -62,8 +46,6 @@ from ._variant_cells import (
     AT_OPTIONS,
     AT_PACKED,
     AT_PACKED_2,
-    AT_PACKED_BACK,
-    AT_PACKED_BACK_2,
     AT_SIDE,
     AT_STARTS,
     AT_STEP,
@@ -74,23 +56,15 @@ from ._variant_cells import (
     CLIP,
     DO_CANDIDATES,
     DO_CELLS,
-    DO_CELLS_BACK,
-    DO_COLUMNS_BACK,
     DO_PANELS,
     DO_PART,
-    DO_PART_BACK,
     DO_PRODUCT_2,
     DO_PRODUCT_3,
     DO_PRODUCT_4,
     DO_PUT_STATES,
-    DO_RESETS_BACK,
     DO_ROW_CELLS,
-    DO_ROW_CELLS_BACK,
     DO_SECOND,
-    DO_SECOND_BACK,
     DO_SEQUENCES,
-    DO_SEQUENCES_BACK,
-    DO_STATES_BACK,
     GRU,
     KEEP_C,
     KEEP_H,
@@ -100,36 +74,20 @@ from ._variant_cells import (
     PEEPHOLE,
     PROJECTION,
     TANH,
-    Back,
     Run,
-    candidates,
-    cells,
-    cells_back,
-    normalize_back,
-    normalize_rows,
-    put_states,
-    resets_back,
-    row_cells,
-    row_cells_back,
-    states_back,
-    table_back,
     table_of,
 )
 
-__all__ = ["backward", "forward"]
+__all__ = ["Kept", "Layout", "ROWS", "SIDE", "forward", "functions_of"]
 
 # Rows that are normalised together: their gates stay in the second cache.
-_ROWS = 16
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Forward
+ROWS = 16
 
 
 @jit(lean=True)
 def _panels_forward(
     like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
+    table,   # IN  int64, see `_variant_table`
     t,       # IN  int64
     first,   # IN  int64, the first sequence
     n_rows,  # IN  int64, how many
@@ -199,7 +157,7 @@ def _rows_forward(like, table, t, first, end):
     starts = array_at(table, AT_STARTS, table)
     before = n_sequences + starts[t - 1] if t > 0 else 0
     while first < end:
-        rows = min(_ROWS, end - first)
+        rows = min(ROWS, end - first)
         row = starts[t] + first
         call_at(table[DO_ROW_CELLS], (like, table, before + first, n_sequences + row, first, row, rows))
         first += rows
@@ -208,7 +166,7 @@ def _rows_forward(like, table, t, first, end):
 @jit(lean=True)
 def _second_forward(
     like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
+    table,   # IN  int64, see `_variant_table`
     t,       # IN  int64
     first,   # IN  int64
     n_rows,  # IN  int64
@@ -302,7 +260,7 @@ def _part_forward(like, table, t, turn, worker, n_workers):
 @parallel_jit
 def _forward(
     like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
+    table,   # IN  int64, see `_variant_table`
     bounds,     # IN    int64 (w + 1,) the sequences of each worker; empty: they share units
     n_workers,  # IN    int64
 ):
@@ -329,7 +287,7 @@ def _forward(
 @parallel_jit
 def _normalize_inputs(
     like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
+    table,   # IN  int64, see `_variant_table`
     part,   # INOUT float (p * r * step,) the inputs' part; then normalised
     gain,   # IN    float (p * step,)
     bias,   # IN    float (p * step,)
@@ -338,9 +296,9 @@ def _normalize_inputs(
     end,    # IN    int64, the one behind the last
 ):
     n_rows = scale.shape[0]
-    for block in prange(-(-n_rows // _ROWS)):
-        row = np.int64(block) * _ROWS
-        _normalized_inputs(like, table, part, gain, bias, scale, row, min(_ROWS, n_rows - row), first, end)
+    for block in prange(-(-n_rows // ROWS)):
+        row = np.int64(block) * ROWS
+        _normalized_inputs(like, table, part, gain, bias, scale, row, min(ROWS, n_rows - row), first, end)
 
 
 @jit(lean=True)
@@ -373,7 +331,7 @@ def _in_panels(values, lay, order, first):
     return out.reshape(-1)
 
 
-class _Layout:
+class Layout:
     """How the gates of a kind of cell lie in panels."""
 
     def __init__(self, kind, dtype, units):
@@ -408,25 +366,25 @@ class Kept(NamedTuple):
 
 
 # One gate, units beside one another.
-_SIDE = (1, (0, 0, 0, 0), True)
+SIDE = (1, (0, 0, 0, 0), True)
+
+
+def functions_of(dtype, wanted):
+    """Return the addresses of what a run does, in the order of the places in its table.
+
+    ``wanted`` are (function, how many numbers it takes behind the arrays).
+    """
+    array, table, number = numba.from_dtype(dtype)[::1], numba.int64[::1], numba.int64
+    products = [product_at(n_vectors, dtype) for n_vectors in (2, 3, 4)]
+    return tuple(products + [address_of(function, (array, table, *(number,) * n)) for function, n in wanted])
 
 
 @cache
-def _functions(dtype, backward):
-    """Return the addresses of what a run does, in the order of the places in its table."""
-    array, table, number = numba.from_dtype(dtype)[::1], numba.int64[::1], numba.int64
-
-    def of(function, n):
-        return address_of(function, (array, table, *(number,) * n))
-
-    products = [product_at(n_vectors, dtype) for n_vectors in (2, 3, 4)]
-    if backward:
-        wanted = ((cells_back, 6), (row_cells_back, 5), (states_back, 5), (resets_back, 5), (_columns_back, 6),
-                  (_second_back, 5), (_sequences_back, 2), (_part_back, 4))  # fmt: skip
-    else:
-        wanted = ((cells, 6), (row_cells, 5), (put_states, 6), (candidates, 6), (_panels_forward, 5),
-                  (_second_forward, 5), (_sequences_forward, 2), (_part_forward, 4))  # fmt: skip
-    return tuple(products + [of(function, n) for function, n in wanted])
+def _functions(dtype):
+    return functions_of(dtype, (
+        (cells, 6), (row_cells, 5), (put_states, 6), (candidates, 6), (_panels_forward, 5), (_second_forward, 5),
+        (_sequences_forward, 2), (_part_forward, 4),
+    ))  # fmt: skip
 
 
 def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
@@ -439,7 +397,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     w_p = options.get("w_p")
     units = h_units if w_p is None else len(w_p)
     n_rows = len(x)
-    lay = _Layout(kind, dtype, units)
+    lay = Layout(kind, dtype, units)
     lane, step, n_panels, width = lay.lane, lay.step, lay.n_panels, lay.width
     none = np.zeros(0, dtype)
     h_width = width if w_p is None else -(-h_units // (4 * lane)) * 4 * lane
@@ -469,9 +427,9 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     packed = pack(w_h, lay.n_gates, lay.order_h, lay.beside)
     packed_2 = none
     if kind == BEFORE:
-        packed_2 = pack(np.ascontiguousarray(w_h[:, 2 * units :]), *_SIDE)
+        packed_2 = pack(np.ascontiguousarray(w_h[:, 2 * units :]), *SIDE)
     elif on & PROJECTION:
-        packed_2 = pack(w_p, *_SIDE)
+        packed_2 = pack(w_p, *SIDE)
     side = none
     if kind == BEFORE:
         side = pool.take(-(-n_panels // 4) * n_rows * 4 * lane, dtype)
@@ -497,7 +455,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
     )  # fmt: skip
     scratch = np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype)
-    table = table_of(s, _functions(dtype, False), scratch)
+    table = table_of(s, _functions(dtype), scratch)
     part_x, scale_x = none, none
     if n_rows:
         part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x, table)
@@ -535,8 +493,8 @@ def _inputs(s, lay, x, w_x, bias, gain_x, table):
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
     if s.kind == BEFORE:
         units = s.units
-        packed_n = pack(np.ascontiguousarray(w_x[:, 2 * units :]), *_SIDE)
-        bias_n = pack(bias[2 * units :].reshape(1, -1), *_SIDE)
+        packed_n = pack(np.ascontiguousarray(w_x[:, 2 * units :]), *SIDE)
+        bias_n = pack(bias[2 * units :].reshape(1, -1), *SIDE)
         project(x, n_rows, packed_n, bias_n, 4, s.side, 4 * lane, 0)
         pool.give(packed_n, bias_n)
     pool.give(packed_x, packed_bias)
@@ -567,453 +525,3 @@ def _blank(gates, s, lay):
     n_vectors = 1 if lay.beside else s.step // lay.lane
     left = s.units - (s.n_panels - 1) * (4 * lay.lane if lay.beside else lay.lane)
     gates.reshape(s.n_panels, n_rows, n_vectors, -1)[-1, :, :, left:] = 0
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Backward
-
-
-@jit(lean=True)
-def _carry(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
-    buffer,    # IN  float (p * r * step,)
-    row,       # IN  int64
-    n_rows,    # IN  int64
-    q,         # IN  int64, four vectors of the result
-    n_panels,  # IN  int64
-    step,      # IN  int64, lanes of a panel
-    skipped,   # IN  int64, of them that are not summed
-    packed,    # IN  float
-    out,       # OUT float
-    out_at,    # IN  int64
-    out_row,   # IN  int64
-):
-    """Write the product of some rows of panels with transposed weights."""
-    product_4 = table[DO_PRODUCT_4]
-    starts = array_at(table, AT_STARTS, table)
-    zeros = array_at(table, AT_ZEROS, like)
-    total = starts[starts.shape[0] - 1]
-    wide = 4 * row_lanes(buffer)
-    summed = step - skipped
-    p = 0
-    while p < n_panels:
-        # Some panels at a time, whose weights stay in the second cache for all rows.
-        deep = min(DEPTH, n_panels - p)
-        at = (p * total + row) * step + skipped
-        weights = (q * n_panels + p) * summed * wide
-        if p == 0:
-            call_at(product_4, (
-                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, wide, zeros, 0, 0, out,
-                out_at, out_row,
-            ))  # fmt: skip
-        else:
-            call_at(product_4, (
-                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, wide, out, out_at, out_row,
-                out, out_at, out_row,
-            ))  # fmt: skip
-        p += deep
-
-
-@jit(lean=True)
-def _panel_cells_back(like, table, before, row, first, n_rows, q):
-    """Cells of the panels of four vectors of units."""
-    gates = array_at(table, AT_GATES, like)
-    width = table[AT_WIDTH]
-    n_panels = table[AT_N_PANELS]
-    n_sequences = table[AT_N_SEQUENCES]
-    lane = row_lanes(gates)
-    per = 4 * lane // (width // n_panels)
-    for p in range(per * q, min(per * (q + 1), n_panels)):
-        call_at(table[DO_CELLS_BACK], (like, table, before, n_sequences + row, first, row, n_rows, p))
-
-
-@jit(lean=True)
-def _carry_states(like, table, t, first, n_rows, q):
-    """Write the gradient by what step t took of the states before it."""
-    gates = array_at(table, AT_GATES, like)
-    dpart = array_at(table, AT_DPART, like)
-    kind = table[AT_KIND]
-    starts = array_at(table, AT_STARTS, table)
-    n_panels = table[AT_N_PANELS]
-    step = table[AT_STEP]
-    packed_back = array_at(table, AT_PACKED_BACK, like)
-    d_in = array_at(table, AT_D_IN, like)
-    h_row = table[AT_H_ROW]
-    lane = row_lanes(gates)
-    skipped = lane if kind == GRU else 0
-    _carry(like, table, dpart, starts[t] + first, n_rows, q, n_panels, step, skipped, packed_back, d_in,
-           first * h_row + 4 * q * lane, h_row)  # fmt: skip
-
-
-@jit(lean=True)
-def _columns_back(like, table, t, first, n_rows, going, q, end):
-    """First part: gradients by states, and the cells where nothing stands between."""
-    starts = array_at(table, AT_STARTS, table)
-    n_sequences = table[AT_N_SEQUENCES]
-    options = table[AT_OPTIONS]
-    row = starts[t] + first
-    before = (n_sequences + starts[t - 1] if t > 0 else 0) + first
-    while q < end:
-        if going > 0:
-            _carry_states(like, table, t + 1, first, going, q)
-        call_at(table[DO_STATES_BACK], (like, table, first, row, n_rows, going, q))
-        if not options & (NORM | PROJECTION):
-            _panel_cells_back(like, table, before, row, first, n_rows, q)
-        q += 1
-
-
-@jit(lean=True)
-def _second_back(like, table, t, first, n_rows, q, end):
-    """Second part: through the projection or the candidates' product."""
-    gates = array_at(table, AT_GATES, like)
-    starts = array_at(table, AT_STARTS, table)
-    dside = array_at(table, AT_DSIDE, like)
-    n_sequences = table[AT_N_SEQUENCES]
-    n_panels = table[AT_N_PANELS]
-    kind = table[AT_KIND]
-    h_width = table[AT_H_WIDTH]
-    packed_back_2 = array_at(table, AT_PACKED_BACK_2, like)
-    d_out = array_at(table, AT_D_OUT, like)
-    c_row = table[AT_C_ROW]
-    options = table[AT_OPTIONS]
-    lane = row_lanes(gates)
-    row = starts[t] + first
-    before = (n_sequences + starts[t - 1] if t > 0 else 0) + first
-    n_side = -(-n_panels // 4) if kind == BEFORE else h_width // (4 * lane)
-    while q < end:
-        _carry(like, table, dside, row, n_rows, q, n_side, 4 * lane, 0, packed_back_2, d_out,
-               first * c_row + 4 * q * lane, c_row)  # fmt: skip
-        if kind == BEFORE:
-            call_at(table[DO_RESETS_BACK], (like, table, before, first, row, n_rows, q))
-        elif not options & NORM:
-            _panel_cells_back(like, table, before, row, first, n_rows, q)
-        q += 1
-
-
-@jit(lean=True)
-def _rows_back(like, table, t, first, end):
-    n_sequences = table[AT_N_SEQUENCES]
-    starts = array_at(table, AT_STARTS, table)
-    before = n_sequences + starts[t - 1] if t > 0 else 0
-    while first < end:
-        rows = min(_ROWS, end - first)
-        row = starts[t] + first
-        call_at(table[DO_ROW_CELLS_BACK], (like, table, before + first, n_sequences + row, first, row, rows))
-        first += rows
-
-
-@jit(lean=True)
-def _rows_of(like, table, t):
-    """Return how many sequences step t has; 0 behind the last."""
-    starts = array_at(table, AT_STARTS, table)
-    behind = min(t + 1, starts.shape[0] - 1)
-    return starts[behind] - starts[behind - 1] if t + 1 == behind else 0
-
-
-@jit(lean=True)
-def _sequences_back(like, table, first, end):
-    starts = array_at(table, AT_STARTS, table)
-    h_row = table[AT_H_ROW]
-    gates = array_at(table, AT_GATES, like)
-    options = table[AT_OPTIONS]
-    kind = table[AT_KIND]
-    c_row = table[AT_C_ROW]
-    rows = 0
-    for t in range(starts.shape[0] - 2, -1, -1):
-        rows = min(end, _rows_of(like, table, t)) - first
-        if rows > 0:
-            going = min(end, _rows_of(like, table, t + 1)) - first
-            columns = h_row // (4 * row_lanes(gates))
-            call_at(table[DO_COLUMNS_BACK], (like, table, t, first, rows, going, 0, columns))
-            if options & PROJECTION or kind == BEFORE:
-                columns = c_row // (4 * row_lanes(gates))
-                call_at(table[DO_SECOND_BACK], (like, table, t, first, rows, 0, columns))
-            if options & NORM:
-                _rows_back(like, table, t, first, first + rows)
-    if rows > 0:
-        for q in range(h_row // (4 * row_lanes(gates))):
-            _carry_states(like, table, 0, first, rows, q)
-
-
-@jit(lean=True)
-def _part_back(like, table, t, turn, worker, n_workers):
-    """Run a thread's share of one part of a step; part 3 is what follows the first step."""
-    gates = array_at(table, AT_GATES, like)
-    h_row = table[AT_H_ROW]
-    c_row = table[AT_C_ROW]
-    wide = 4 * row_lanes(gates)
-    rows = _rows_of(like, table, t)
-    states, columns = h_row // wide, c_row // wide
-    if turn == 0:
-        first, end = worker * states // n_workers, (worker + 1) * states // n_workers
-        call_at(table[DO_COLUMNS_BACK], (like, table, t, 0, rows, _rows_of(like, table, t + 1), first, end))
-    elif turn == 1:
-        first, end = worker * columns // n_workers, (worker + 1) * columns // n_workers
-        call_at(table[DO_SECOND_BACK], (like, table, t, 0, rows, first, end))
-    elif turn == 2:
-        _rows_back(like, table, t, worker * rows // n_workers, (worker + 1) * rows // n_workers)
-    else:
-        for q in range(worker * states // n_workers, (worker + 1) * states // n_workers):
-            _carry_states(like, table, 0, 0, rows, q)
-
-
-@parallel_jit
-def _backward(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
-    bounds,     # IN    int64 (w + 1,) the sequences of each worker; empty: they share units
-    n_workers,  # IN    int64
-):
-    starts = array_at(table, AT_STARTS, table)
-    options = table[AT_OPTIONS]
-    kind = table[AT_KIND]
-    if bounds.shape[0] > 0:
-        for worker in prange(n_workers):
-            mode = flush_denormals()
-            call_at(table[DO_SEQUENCES_BACK], (like, table, bounds[worker], bounds[worker + 1]))
-            restore_denormals(mode)
-    else:
-        for t in range(starts.shape[0] - 2, -1, -1):
-            for turn in range(4):
-                # A part that a run has not is skipped by all.
-                has_second = turn == 1 and (options & PROJECTION or kind == BEFORE)
-                if turn == 0 or has_second or (turn == 2 and options & NORM) or (turn == 3 and t == 0):
-                    for worker in prange(n_workers):
-                        mode = flush_denormals()
-                        call_at(table[DO_PART_BACK], (like, table, t, turn, np.int64(worker), n_workers))
-                        restore_denormals(mode)
-
-
-@parallel_jit
-def _inputs_back(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
-    d,      # IN  float (p * r * step,) gradient by the gates' sums
-    part,   # IN  float (p * r * step,) the inputs' part, normalised
-    gain,   # IN  float (p * step,)
-    scale,  # IN  float (r,)
-    out,    # OUT float (p * r * step,)
-    end,    # IN  int64, the lane behind the last one of the inputs
-):
-    n_rows = scale.shape[0]
-    for block in prange(-(-n_rows // _ROWS)):
-        row = np.int64(block) * _ROWS
-        normalize_back(like, table, d, part, gain, scale, 1, out, row, min(_ROWS, n_rows - row), 0, end)
-
-
-@parallel_jit
-def _add_column_products(
-    a,         # IN  float (p * r * step,)
-    b,         # IN  float (p * r * step,)
-    n_rows,    # IN  int64
-    step,      # IN  int64
-    n_panels,  # IN  int64
-    out,       # OUT float (p * step,)
-):
-    lane = row_lanes(a)
-    for p in prange(n_panels):
-        for v in range(0, step, lane):
-            at = p * n_rows * step + v
-            total = vector_of(a, 0.0)
-            r = 0
-            # Sums of 64 rows first: the error grows by the square root of how many numbers one sum takes.
-            while r < n_rows:
-                part = vector_of(a, 0.0)
-                for s in range(r, min(r + 64, n_rows)):
-                    part = vector_muladd(vector_load(a, at + s * step), vector_load(b, at + s * step), part)
-                total = total + part
-                r += 64
-            vector_store(total, out, p * step + v)
-
-
-@parallel_jit
-def _peephole_back(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `Run`
-    dgates,  # IN  float (p * r * step,)
-    before,  # IN  int64 (r,) the row of states before each row
-    out,     # OUT float (3 * width,)
-):
-    n_panels = table[AT_N_PANELS]
-    for p in prange(n_panels):
-        _peephole_of_panel(like, table, dgates, before, out, np.int64(p))
-
-
-@jit(lean=True)
-def _peephole_of_panel(like, table, dgates, before, out, p):
-    clip = array_at(table, AT_CLIP, like)[0]
-    step = table[AT_STEP]
-    c = array_at(table, AT_C, like)
-    width = table[AT_WIDTH]
-    gates = array_at(table, AT_GATES, like)
-    options = table[AT_OPTIONS]
-    lane = row_lanes(dgates)
-    n_rows = before.shape[0]
-    most = vector_of(dgates, clip)
-    zero = vector_of(dgates, 0.0)
-    by_i, by_f, by_o = zero, zero, zero
-    r = 0
-    # Sums of 64 rows first: the error grows by the square root of how many numbers one sum takes.
-    while r < n_rows:
-        part_i, part_f, part_o = zero, zero, zero
-        for row in range(r, min(r + 64, n_rows)):
-            at = (p * n_rows + row) * step
-            old = vector_load(c, before[row] * width + p * lane)
-            new = vector_muladd(vector_load(gates, at + lane), old,
-                                vector_load(gates, at) * vector_load(gates, at + 2 * lane))  # fmt: skip
-            if options & CLIP:
-                new = vector_clip(new, most)
-            part_i = vector_muladd(vector_load(dgates, at), old, part_i)
-            part_f = vector_muladd(vector_load(dgates, at + lane), old, part_f)
-            part_o = vector_muladd(vector_load(dgates, at + 3 * lane), new, part_o)
-        by_i, by_f, by_o = by_i + part_i, by_f + part_f, by_o + part_o
-        r += 64
-    vector_store(by_i, out, p * lane)
-    vector_store(by_f, out, width + p * lane)
-    vector_store(by_o, out, 2 * width + p * lane)
-
-
-def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
-    """Return (dx, dh0, dc0, dw_x, dw_h, db, db_n, more), the last by the options' arrays, from what `forward` left."""
-    s, table, part_x, scale_x, gain_x, w_p = kept[:6]
-    dtype = x.dtype
-    n, n_rows, n_in, units = s.n_sequences, len(x), x.shape[1], s.units
-    lay = _Layout(s.kind, dtype, units)
-    lane, step, n_panels = lay.lane, lay.step, lay.n_panels
-    none = np.zeros(0, dtype)
-    h_row, row = (-(-wide // (4 * lane)) * 4 * lane for wide in (s.h_width, s.width))
-    dh = padded_rows(dh_n, h_row)
-    dc = padded_rows(dc_n, row) if s.kind == LSTM else none.reshape(0, 0)
-    d_in = np.zeros((n, h_row), dtype)
-    normed = bool(s.options & NORM)
-    packed = pack_transposed(w_h, lay.n_gates, lay.order_h, lay.beside, whole=True)
-    packed_2 = none
-    n_side = 0
-    if s.kind == BEFORE:
-        packed_2 = pack_transposed(np.ascontiguousarray(w_h[:, 2 * units :]), *_SIDE, whole=True)
-        n_side = -(-n_panels // 4)
-    elif s.options & PROJECTION:
-        packed_2 = pack_transposed(w_p, *_SIDE, whole=True)
-        n_side = s.h_width // (4 * lane)
-    dgates = pool.take(len(s.gates), dtype)
-    d = Back(
-        h_row, row, np.zeros(n_rows * 4 * lane if normed else 0, dtype), padded_rows(dy, s.h_width).reshape(-1),
-        dh.reshape(-1), d_in.reshape(-1),
-        np.zeros(n * row, dtype), dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
-        pool.take(n_side * n_rows * 4 * lane, dtype), np.zeros(len(s.norm_c), dtype), packed, packed_2,
-    )  # fmt: skip
-    table = table_back(table, d, _functions(dtype, True))
-    if n_rows:
-        if s.kind == BEFORE:
-            # The candidates of units that there are not.
-            d.dside.reshape(n_side, n_rows, 4 * lane)[-1] = 0
-        bounds = share_rows(s.starts, n, packed.nbytes + packed_2.nbytes)
-        n_workers = get_num_threads() if bounds is None else len(bounds) - 1
-        _backward(dgates, table, np.zeros(0, np.int64) if bounds is None else bounds, n_workers)
-    to_h0 = d_in[:, : s.h_width] * s.mask.reshape(n, s.h_width) if s.options & MASK else d_in[:, : s.h_width]
-    dh0 = dh[:, : s.h_units] + to_h0[:, : s.h_units]
-
-    before = rows_before(s.starts, n)
-    db, db_n = _biases_back(s, d, lay, dgates, n_rows)
-    more = _options_back(s, d, lay, table, part_x, before, n_rows)
-    if normed:
-        # In their place: what else needs the gradients by the gates themselves has been made.
-        _inputs_back(dgates, table, dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
-    dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
-    dw_x = pool.array((n_in, lay.n_gates * units), dtype)
-    dw_h = pool.array((s.h_units, lay.n_gates * units), dtype)
-    if n_rows == 0:
-        dx[:], dw_x[:], dw_h[:] = 0, 0, 0
-    n_vectors = len(lay.order_x)
-    turn_x = lay.order_x[0]
-    some = n_rows > 0
-    if some and with_dx and n_in:
-        _inputs_gradient(s, d, lay, dgates, w_x, dx)
-    if some:
-        _weigh(x, None, n_in, dgates, n_rows, step, 0, n_vectors, units, dw_x, turn_x, lay.beside)
-        if s.kind == BEFORE:
-            dw_n = np.empty((n_in, units), dtype)
-            weigh_back(x, None, n_in, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
-            dw_x[:, 2 * units :] = dw_n
-        states = s.h_in.reshape(-1, s.h_width)
-        _weigh(states, before, s.h_units, d.dpart, n_rows, step, lay.first_h, n_vectors, units, dw_h, 0, lay.beside)
-        if s.kind == BEFORE:
-            dw_n = np.empty((units, units), dtype)
-            inner = s.inner.reshape(-1, s.width)
-            weigh_back(inner, None, units, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
-            dw_h[:, 2 * units :] = dw_n
-    pool.give(dgates, packed, *((packed_2, d.dside) if n_side else ()), *((d.dpart,) if normed else ()))
-    return dx, dh0, dc[:, :units], dw_x, dw_h, db, db_n, more
-
-
-def _weigh(rows, which, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside):
-    """As `weigh_back`; of a GRU that resets before, the first two gates only."""
-    if n_vectors == 2:
-        mine = np.empty((n, 2 * units), out.dtype)
-        weigh_back(rows, which, n, gates, n_rows, step, first, 2, units, mine)
-        out[:, : 2 * units] = mine
-    else:
-        weigh_back(rows, which, n, gates, n_rows, step, first, n_vectors, units, out, turn_by, beside)
-
-
-def _inputs_gradient(s, d, lay, dgates, w_x, dx):
-    packed_x = pack_transposed(w_x, lay.n_gates, lay.order_x, lay.beside)
-    project_back(dgates, len(dx), lay.step, 0, len(lay.order_x) * lay.lane, packed_x, dx)
-    pool.give(packed_x)
-    if s.kind == BEFORE:
-        packed_x = pack_transposed(np.ascontiguousarray(w_x[:, 2 * s.units :]), *_SIDE)
-        more = np.empty_like(dx)
-        project_back(d.dside, len(dx), 4 * lay.lane, 0, 4 * lay.lane, packed_x, more)
-        dx += more
-        pool.give(packed_x)
-
-
-def _by_gate(sums, lay, units, first):
-    """Return sums of panels (p, step) as (vectors, units)."""
-    if lay.beside:
-        return sums.reshape(1, -1)[:, :units]
-    return sums.reshape(lay.n_panels, -1, lay.lane).transpose(1, 0, 2).reshape(lay.step // lay.lane, -1)[first:, :units]
-
-
-def _biases_back(s, d, lay, dgates, n_rows):
-    by_gate = _by_gate(add_columns(dgates, n_rows, lay.step, lay.n_panels), lay, s.units, 0)
-    if s.kind == GRU:
-        return by_gate[np.argsort(lay.order_x)].reshape(-1), by_gate[3].copy()
-    if s.kind == BEFORE:
-        beside = add_columns(d.dside, n_rows, 4 * lay.lane, -(-lay.n_panels // 4)).reshape(-1)[: s.units]
-        return np.concatenate((by_gate.reshape(-1), beside)), np.zeros(s.units, dgates.dtype)
-    db = by_gate.reshape(-1).copy()
-    return db, db
-
-
-def _options_back(s, d, lay, table, part_x, before, n_rows):
-    """Return the gradients by peephole, w_p and the arrays of norm, each where the option is on."""
-    dtype, units = d.dgates.dtype, s.units
-    more = []
-    if s.options & PEEPHOLE:
-        out = np.zeros(3 * s.width, dtype)
-        if n_rows:
-            which = np.arange(n_rows) if before is None else before
-            _peephole_back(out, table, d.dgates, which, out)
-        more.append(out.reshape(3, -1)[:, :units].copy())
-    if s.options & PROJECTION:
-        out = np.zeros((units, s.h_units), dtype)
-        if n_rows:
-            inner = s.inner.reshape(-1, s.width)
-            weigh_back(inner, None, units, d.dside, n_rows, 4 * lay.lane, 0, 4, s.h_units, out, side_by_side=True)
-        more.append(out)
-    if s.options & NORM:
-        for part, order, first in ((part_x, lay.order_x, 0), (s.h_part, lay.order_h, lay.first_h // lay.lane)):
-            out = np.zeros(lay.n_panels * lay.step, dtype)
-            if n_rows:
-                _add_column_products(d.dgates, part, n_rows, lay.step, lay.n_panels, out)
-            sums = _by_gate(out, lay, units, first)
-            more.append(sums[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
-        if s.kind == LSTM:
-            # One panel as wide as the states. NumPy's sums in float64 took 0.2 of 2.0 ms of a pass at 100 units.
-            out = np.zeros(s.width, dtype)
-            if n_rows:
-                _add_column_products(d.dnorm, s.norm_c, n_rows, s.width, 1, out)
-            more += [out[:units], add_columns(d.dnorm, n_rows, s.width, 1).reshape(-1)[:units]]
-    return more

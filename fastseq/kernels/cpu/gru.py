@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import _variants
+from . import _variants, _variants_back
 from ._recurrent import GRU, backward, forward, release
-from ._variant_cells import BEFORE
+from ._variant_table import BEFORE
 
 __all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
 
@@ -29,5 +29,5 @@ def gru_variant_forward(x, starts, h0, w_x, w_h, b, b_n, options):
 
 def gru_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):
     """Return the gradients; see the contract."""
-    dx, dh0, _, *by_weights, more = _variants.backward(dh, dh_n, None, x, kept, w_x, w_h, with_dx)
+    dx, dh0, _, *by_weights, more = _variants_back.backward(dh, dh_n, None, x, kept, w_x, w_h, with_dx)
     return (dx, dh0, *by_weights, *more)

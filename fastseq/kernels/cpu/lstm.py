@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _variants
+from . import _variants, _variants_back
 from ._recurrent import LSTM, backward, forward, release
 
 __all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
@@ -26,5 +26,5 @@ def lstm_variant_forward(x, starts, h0, c0, w_x, w_h, b, options):
 
 def lstm_variant_backward(dh, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):
     """Return the gradients; see the contract."""
-    *gradients, _, more = _variants.backward(dh, dh_n, dc_n, x, kept, w_x, w_h, with_dx)
+    *gradients, _, more = _variants_back.backward(dh, dh_n, dc_n, x, kept, w_x, w_h, with_dx)
     return (*gradients, *more)

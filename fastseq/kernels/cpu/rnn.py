@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _variants
+from . import _variants, _variants_back
 from ._recurrent import RELU, TANH, backward, forward, release
 
 __all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
@@ -39,5 +39,5 @@ def rnn_variant_forward(x, starts, h0, w_x, w_h, b, nonlinearity, options):
 
 def rnn_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):
     """Return the gradients; see the contract."""
-    dx, dh0, _, *by_weights, _, more = _variants.backward(dh, dh_n, None, x, kept, w_x, w_h, with_dx)
+    dx, dh0, _, *by_weights, _, more = _variants_back.backward(dh, dh_n, None, x, kept, w_x, w_h, with_dx)
     return (dx, dh0, *by_weights, *more)

@@ -41,6 +41,9 @@ _SHARED = 48 << 10
 # them faster than the tiles here, which load 12 numbers for 32 multiplications. By arithmetic, not measured.
 _MOST_SEQUENCES = 256
 _THREADS = (256, 128, 64)
+# A tile costs as much time as that many blocks reading its eight sequences' states: 12 loads of a warp for 32 terms, a
+# cycle each, beside 32 bytes a term at 3 KB a cycle from the second cache (H200, by arithmetic).
+_TILE = 35
 
 
 class Plan(NamedTuple):
@@ -53,17 +56,17 @@ class Plan(NamedTuple):
 
 
 def plan(
-    units: int, unit_bytes: int, processors: int, at_once: Callable[[int, int], int], few_blocks: bool
+    units: int, unit_bytes: int, processors: int, at_once: Callable[[int, int], int], of_a_tile: int
 ) -> Plan | None:
     """Share ``units`` among blocks that all run at once; None where their weights do not fit.
 
-    ``at_once(threads, shared)`` says how many blocks that is. A step takes as long as the multiprocessor with most
-    units; among equals, and with ``few_blocks`` before that, fewer blocks are better, as each reads all states.
+    ``at_once(threads, shared)`` says how many blocks that is. ``of_a_tile`` units are made at a time. A step takes as
+    long as the multiprocessor with most tiles, and each block reads all states, so both many and few blocks cost.
     """
     best, least = None, None
     for own in range(1, min(units, _SHARED // unit_bytes) + 1):
         blocks = -(-units // own)
-        cost = (0 if few_blocks else -(-blocks // processors) * own, blocks)
+        cost = _TILE * -(-blocks // processors) * -(-own // of_a_tile) + blocks
         if least is not None and cost >= least:
             continue
         for threads in _THREADS:
@@ -476,15 +479,15 @@ PTX = {
     ),
 }
 
-_plans: dict[tuple[Any, ...], Plan | None] = {}
+_launchers: dict[tuple[Any, ...], tuple[Callable[..., None], int] | None] = {}
 
 
-def _run(kernel, starts, n, units, gates, *arguments, few_blocks=False):
+def _run(kernel, starts, n, units, gates, of_a_tile, *arguments):
     """Launch ``kernel`` if that many sequences and units are its business; return whether it was.
 
-    ``starts`` (host) is put at its place among ``arguments``, which are flattened: that of the one None.
+    ``arguments`` are flattened; ``starts`` (on the host) is put at the place of the one that is None.
     """
-    if not _cuda.SIDE_BY_SIDE or n > _MOST_SEQUENCES or len(starts) < 3 or not units:
+    if not 0 < n <= _MOST_SEQUENCES or len(starts) < 3 or not units or not _cuda.side_by_side():
         return False
     flat = [
         _cuda.asarray(starts, np.int64) if given is None else given.reshape(-1) if hasattr(given, "shape") else given
@@ -493,48 +496,49 @@ def _run(kernel, starts, n, units, gates, *arguments, few_blocks=False):
     device, processors = _cuda.multiprocessors()
     dtype = flat[0].dtype
     key = kernel.body.__name__, units, dtype.char, device
-    if key not in _plans:
+    if key not in _launchers:
 
         def at_once(threads, shared):
             return _cuda.blocks_at_once(kernel, threads, shared, *flat, n, units, units)
 
-        _plans[key] = plan(units, gates * units * dtype.itemsize, processors, at_once, few_blocks)
-    found = _plans[key]
-    if found is None:
+        found = plan(units, gates * units * dtype.itemsize, processors, at_once, of_a_tile)
+        _launchers[key] = None
+        if found is not None:
+            launcher = _cuda.together(kernel, found.blocks, found.threads, found.shared, *flat, n, units, found.units)
+            _launchers[key] = launcher, found.units
+    known = _launchers[key]
+    if known is None:
         return False
-    _cuda.launch_together(kernel, found.blocks, found.threads, found.shared, *flat, n, units, found.units)
+    launcher, most = known
+    launcher(*flat, n, units, most)
     return True
 
 
 def lstm(w_h, starts, gates, c, h):
     """Run all steps; gates (r, 4 h), c and h (n + r, h) of which the first n rows are given."""
-    return _run(_lstm, starts, len(h) - len(gates), w_h.shape[0], 4, w_h, None, gates, c, h)
+    return _run(_lstm, starts, len(h) - len(gates), w_h.shape[0], 4, 1, w_h, None, gates, c, h)
 
 
 def lstm_backward(w_h, starts, gates, c, dy, dh, dc, dgates):
     """Run all steps from the last; dh and dc (n, h) become those of the first states."""
-    return _run(
-        _lstm_back, starts, len(dh), w_h.shape[0], 4, w_h, None, gates, c, dy, dh, dc, dgates, few_blocks=True
-    )
+    return _run(_lstm_back, starts, len(dh), w_h.shape[0], 4, 4, w_h, None, gates, c, dy, dh, dc, dgates)
 
 
 def gru(w_h, b_n, starts, gates, part, h):
     """Run all steps; gates (r, 3 h), part (r, h), h (n + r, h) of which the first n rows are given."""
-    return _run(_gru, starts, len(h) - len(gates), w_h.shape[0], 3, w_h, b_n, None, gates, part, h)
+    return _run(_gru, starts, len(h) - len(gates), w_h.shape[0], 3, 1, w_h, b_n, None, gates, part, h)
 
 
 def gru_backward(w_h, starts, gates, part, h, dy, dh, by_x, by_h):
     """Run all steps from the last; dh (n, h) becomes that of the first states."""
-    return _run(
-        _gru_back, starts, len(dh), w_h.shape[0], 3, w_h, None, gates, part, h, dy, dh, by_x, by_h, few_blocks=True
-    )
+    return _run(_gru_back, starts, len(dh), w_h.shape[0], 3, 4, w_h, None, gates, part, h, dy, dh, by_x, by_h)
 
 
 def rnn(w_h, starts, parts, relu, h):
     """Run all steps; parts (r, h), h (n + r, h) of which the first n rows are given."""
-    return _run(_rnn, starts, len(h) - len(parts), w_h.shape[0], 1, w_h, None, parts, relu, h)
+    return _run(_rnn, starts, len(h) - len(parts), w_h.shape[0], 1, 4, w_h, None, parts, relu, h)
 
 
 def rnn_backward(w_h, starts, h, relu, dy, dh, d):
     """Run all steps from the last; dh (n, h) becomes that of the first states."""
-    return _run(_rnn_back, starts, len(dh), w_h.shape[0], 1, w_h, None, h, relu, dy, dh, d, few_blocks=True)
+    return _run(_rnn_back, starts, len(dh), w_h.shape[0], 1, 4, w_h, None, h, relu, dy, dh, d)
