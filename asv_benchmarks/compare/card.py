@@ -180,13 +180,14 @@ def card_output_layer(settings: Settings) -> list[dict[str, Any]]:
             leaves = [torch.from_numpy(a.copy()).cuda().requires_grad_(True) for a in (h, w, b)]
             asked = torch.from_numpy(labels).cuda().long()
 
-            def theirs(leaves: Any = leaves, asked: Any = asked, torch: Any = torch) -> Any:
+            def train(leaves: Any = leaves, asked: Any = asked, torch: Any = torch) -> Any:
                 for leaf in leaves:
                     leaf.grad = None
                 functions = torch.nn.functional
                 functions.cross_entropy(functions.linear(*leaves), asked).backward()
                 return [leaf.grad for leaf in leaves]
 
+            theirs = train
             mine, other = _on_host(ours()[1:]), _on_host(theirs())
             worst = max(float(np.abs(a - c).max() / np.abs(c).max()) for a, c in zip(mine, other))
             same = worst < 1e-4, f"gradients within {worst:.0e} of the largest"
