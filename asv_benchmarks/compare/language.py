@@ -146,6 +146,17 @@ def _batches(corpus: Any, n: int) -> list[Any]:
     return [batch for _, batch in zip(range(n), TextBatches(corpus.ids, BATCH, BPTT).epoch(0))]
 
 
+def same_start(network: Any, peer: _Theirs, batch: Any) -> tuple[bool, str]:
+    """Give the peer the weights of ours; return whether both have the same loss then, and what to say of it."""
+    peer.take(network)
+    peer.modules.eval()
+    top, _ = network.infer(batch.arrays[0])
+    mine = float(network.losses(top, batch.arrays[1]).mean())
+    other = peer.loss(*batch.arrays).item()
+    peer.modules.train()
+    return abs(mine - other) < 1e-4, f"same loss of the first batch, {mine:.4f} nats, with equal weights"
+
+
 def words_per_second(settings: Settings) -> list[dict[str, Any]]:
     """Training steps: forward, backward, clipping and the optimizer's step."""
     import fastseq as fs
@@ -162,14 +173,7 @@ def words_per_second(settings: Settings) -> list[dict[str, Any]]:
                 continue
             steps = 20 if options["hidden_size"] <= 100 else 4
             batches = _batches(corpus, steps + 1)
-            network = trainer.model
-            peer.take(network)
-            peer.modules.eval()
-            top, _ = network.infer(batches[0].arrays[0])
-            mine = float(network.losses(top, batches[0].arrays[1]).mean())
-            other = peer.loss(*batches[0].arrays).item()
-            peer.modules.train()
-            same = (abs(mine - other) < 1e-4, f"same loss of the first batch, {mine:.4f} nats, with equal weights")
+            same = same_start(trainer.model, peer, batches[0])
             times: dict[str, list[float]] = {"ours": [], "peer": []}
             sides = {"ours": trainer._train, "peer": lambda batch: peer.train(*batch.arrays)}  # noqa: B023
             for turn in range(2 * settings["rounds"] + 1):

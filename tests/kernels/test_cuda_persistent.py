@@ -155,14 +155,13 @@ def test_several_blocks_of_several_warps(side_by_side, cell, units, most, thread
 
 
 @pytest.mark.parametrize(
-    ("constant", "value", "t"),
-    [("_MOST_SEQUENCES", 2, 3), ("_SHARED", 4 * 8 - 1, 3), ("_ROWS", 8, 1), ("_ROWS", 8, 0)],
+    ("changes", "t"),
+    [({"_MOST_SEQUENCES": 2}, 3), ({"_SHARED": 4 * 8 - 1}, 3), ({}, 1), ({}, 0)],
     ids=["more sequences", "weights of a unit that do not fit", "a single step", "no step"],
 )
-def test_others_are_left_to_the_kernels_of_a_step(side_by_side, monkeypatch, constant, value, t):
-    plan = sharing_out
-    monkeypatch.setattr(persistent, constant, value)
-    monkeypatch.setattr(persistent, "plan", plan)
+def test_others_are_left_to_the_kernels_of_a_step(side_by_side, monkeypatch, changes, t):
+    for name, value in {"plan": sharing_out, **changes}.items():
+        monkeypatch.setattr(persistent, name, value)
     rng = np.random.default_rng(0)
     n, units = 3, 4
     w_h, parts = _cuda.asarray(rng.standard_normal((units, units))), _cuda.asarray(np.zeros((t * n, units)))
