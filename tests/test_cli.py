@@ -470,7 +470,7 @@ class TestWord2Vec:
         least = model._last_rate()
         assert least == (1e-4 if kind == "skipgram" else model._rate() / 10)
         told = out.split("options:")[1].split("--min-learning-rate X ")[1]
-        assert told.startswith(f"at the end (default: {least if kind == 'skipgram' else 'a tenth of it'})")
+        assert told.startswith(f"at the end (default: {least if kind == 'skipgram' else 'a tenth of --learning-rate'})")
 
     @pytest.mark.parametrize("options", [
         "--dim 0", "--dim x", "--dim 99999999", "--window 0", "--negative 0", "--epochs 0", "--learning-rate 0",

@@ -46,7 +46,7 @@ def _add_word2vec_options(sub: argparse.ArgumentParser, kind: str) -> None:
         "--learning-rate", "learning_rate", f"{rate}, with --loss softmax 0.001",
         "at the beginning; it falls linearly", type=float, metavar="X",
     )  # fmt: skip
-    least = 0.0001 if kind == "skipgram" else "a tenth of it"
+    least = 0.0001 if kind == "skipgram" else "a tenth of --learning-rate"
     add("--min-learning-rate", "min_learning_rate", least, "at the end", type=float, metavar="X")
     add(
         "--sample", "sample", 0.0001,
