@@ -63,8 +63,9 @@ def softmax_cross_entropy(
     Notes
     -----
     The logits of some rows at a time are made, and turned into their gradients where they lie: 32 MB of them are kept,
-    or those of 64 rows where these are more. Gradients below 1e-37 become 0. NaN and infinity in ``h``, ``w`` and ``b``
-    come out. The result has the same bits for any number of threads.
+    or those of 64 rows where these are more; without ``train`` those of 512 words for some rows (on a device as with
+    it). Gradients below 1e-37 become 0. NaN and infinity in ``h``, ``w`` and ``b`` come out. The result has the same
+    bits for any number of threads.
     """
     device = device_of(h=h, w=w, b=b, weights=weights)
     h = as_floats(h, "h", 2, finite=False)

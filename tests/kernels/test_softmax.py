@@ -52,9 +52,68 @@ def test_pieces_and_threads(n_rows, units, n_words, pieces, threads):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=2e-5)
 
 
+def slowly(h, w, b, labels, weights, smoothing=0.0):
+    """The losses and the gradients, in float64."""
+    h, w, b, weights = (np.asarray(array, np.float64) for array in (h, w, b, weights))
+    rows = np.arange(len(h))
+    logits = h @ w + b
+    logits -= logits.max(axis=1, keepdims=True)
+    log = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    losses = np.where(weights > 0, -(1 - smoothing) * log[rows, labels] - smoothing * log.mean(axis=1), 0)
+    gradient = np.exp(log) - smoothing / len(b)
+    gradient[rows, labels] -= 1 - smoothing
+    gradient *= weights[:, None]
+    return losses, gradient @ w.T, h.T @ gradient, gradient.sum(axis=0)
+
+
+# Chunks of 512 words in float32 and four parts, more rows than are taken at a time, and vectors that are cut.
+SIZES = [(3, 5, 520), (400, 7, 1000), (60, 20, 9000), (1600, 3, 2100), (1, 33, 9000)]
+
+
 @pytest.mark.parametrize("by_word", [False, True])
-def test_threads_do_not_change_bits(by_word):
-    h, w, b, labels, weights = some(100, 40, 700, np.float32)
+@pytest.mark.parametrize("rise", [0.0, 15.0, 100.0, -100.0])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_logits_that_rise_from_word_to_word(sizes, rise, by_word):
+    h, w, b, labels, weights = some(*sizes, np.float32)
+    # The largest of the first words is left behind again and again, or, falling, never met again.
+    b += np.linspace(0, rise, len(b), dtype=np.float32)
+    weights[::3] = 0
+    lying = np.ascontiguousarray(w.T) if by_word else w
+    losses, dh, dw, db = softmax_cross_entropy(h, lying, b, labels, weights, by_word=by_word, label_smoothing=0.1)
+    for got, want in zip((losses, dh, dw.T if by_word else dw, db), slowly(h, w, b, labels, weights, 0.1)):
+        # Logits of 100 have seven digits.
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * max(1, np.abs(want).max()))
+    (alone,) = softmax_cross_entropy(h, lying, b, labels, weights, by_word=by_word, label_smoothing=0.1, train=False)
+    np.testing.assert_array_equal(alone, losses)
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+def test_a_label_far_below_the_others(by_word):
+    # In parts of the words of their own: what makes up for the label's part must not become infinite.
+    h, w, b, _, weights = some(40, 4, 9000, np.float32)
+    b[:] = np.where(np.arange(9000) < 4500, 0, -200)
+    labels = np.where(np.arange(40) % 2, 8999, 0)
+    lying = np.ascontiguousarray(w.T) if by_word else w
+    losses, dh, dw, db = softmax_cross_entropy(h, lying, b, labels, weights, by_word=by_word)
+    for got, want in zip((losses, dh, dw.T if by_word else dw, db), slowly(h, w, b, labels, weights)):
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * max(1, np.abs(want).max()))
+
+
+def test_evaluation_keeps_no_logits():
+    h, w, b, labels, weights = some(700, 8, 20_000, np.float32)
+    taken = []
+    with pytest.MonkeyPatch.context() as patch:
+        take = body.pool.take
+        patch.setattr(body.pool, "take", lambda n, dtype: taken.append(n) or take(n, dtype))
+        softmax_cross_entropy(h, w, b, labels, weights, train=False)
+    # All of them would be 14 million.
+    assert max(taken) < 2_000_000
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("n_words", [700, 9000])
+def test_threads_do_not_change_bits(by_word, n_words):
+    h, w, b, labels, weights = some(100, 40, n_words, np.float32)
     w = np.ascontiguousarray(w.T) if by_word else w
     results = []
     for threads in (1, 2):
@@ -88,12 +147,17 @@ def test_a_bias_of_minus_infinity_is_a_word_that_cannot_be():
     assert np.isinf(softmax_cross_entropy(h, w, b, np.zeros(5, int), weights)[0]).all()
 
 
-def test_rows_of_no_weight_may_have_any_label():
+@pytest.mark.parametrize("by_word", [False, True])
+def test_rows_of_no_weight_may_have_any_label_and_any_state(by_word):
     h, w, b, labels, weights = some()
-    labels[1], weights[1] = -100, 0
-    losses, dh, *_ = softmax_cross_entropy(h, w, b, labels, weights)
-    assert losses[1] == 0
-    assert not dh[1].any()
+    w = np.ascontiguousarray(w.T) if by_word else w
+    weights[1] = 0
+    clean = softmax_cross_entropy(h, w, b, labels, weights, by_word=by_word, label_smoothing=0.1)
+    labels[1], h[1] = -100, np.nan
+    for got, want in zip(softmax_cross_entropy(h, w, b, labels, weights, by_word=by_word, label_smoothing=0.1), clean):
+        np.testing.assert_array_equal(got, want)
+    assert clean[0][1] == 0
+    assert not clean[1][1].any()
 
 
 def test_many_words():

@@ -182,6 +182,10 @@ def test_presets_learn(ptb, name):
         options = preset.fit_options(epochs=30, batch_size=10, optimizer=fs.ASGD(5.0, weight_decay=1.2e-6))
     else:
         options = preset.fit_options(epochs=4, batch_size=10, bptt=min(preset.training["bptt"], 10))
+    if name == "zaremba-large":
+        # With its rate of 1 so small a network goes up and down, and the last digits decide where it ends: by 0.05 to
+        # 0.2 below the first epoch. With this one it is 0.85, three seeds.
+        options["optimizer"] = fs.SGD(0.5)
     history = lm.fit(text, valid=text, **options)
     assert history.loss[-1] < history.loss[0] - 0.1
     assert all(math.isfinite(value) for value in history.valid_perplexity)

@@ -417,9 +417,11 @@ def _weigh_back(
     n_units,   # IN  int64
     units,     # IN  int64, units from one vector of a panel to the next: 0 where they are gates of the same units
     out,       # OUT float (n * row,)
+    column,    # IN  int64, where in a row the first panel's begin
     row,       # IN  int64
     turn_by,   # IN  int64, which gate of the result the panel's first vector is
     depth,     # IN  int64, rows that are summed at a time
+    adds,      # IN  bool, whether out holds sums to go on with
     n_workers,  # IN  int64
 ):
     lane = row_lanes(left)
@@ -443,18 +445,23 @@ def _weigh_back(
                     call_at(product, (
                         min(m, n - group * m), left, group * left_group + r * left_row, 1, left_row, 0,
                         1, deep, gates,
-                        (p * n_rows + r) * step + first, step, r > 0, out, group * m * row + p * panel_units, row,
-                        units if units else n_units, turn_by, n_units - p * panel_units, units,
+                        (p * n_rows + r) * step + first, step, adds or r > 0, out,
+                        group * m * row + column + p * panel_units, row, units if units else n_units, turn_by,
+                        n_units - p * panel_units, units,
                     ))  # fmt: skip
                 task += end_group - begin_group
         restore_denormals(before)
 
 
-def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False):
+def weigh_back(
+    rows, which, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False, column=0,
+    adds=False,
+):  # fmt: skip
     """Write rows[which, :n].T @ gates into ``out`` (n, columns); ``which`` is None where all rows are taken in order.
 
     The vectors of a panel are gates of the same units, the first of them number ``turn_by`` of the result; or with
-    ``side_by_side`` units beside one another.
+    ``side_by_side`` units beside one another. ``column`` is the first of the result's that is written or, with
+    ``adds``, added to.
     """
     if n == 0 or n_rows == 0:
         out[:] = 0
@@ -469,7 +476,8 @@ def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out
     depth = -(-n_rows // n_parts)
     _weigh_back(
         left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
-        lanes(out.dtype) if side_by_side else 0, out.reshape(-1), out.shape[1], turn_by, depth, get_num_threads(),
+        lanes(out.dtype) if side_by_side else 0, out.reshape(-1), column, out.shape[1], turn_by, depth, adds,
+        get_num_threads(),
     )  # fmt: skip
     if spread:
         pool.give(left)

@@ -1,224 +1,242 @@
 """Projection, softmax and cross-entropy on the CPU, on the packed products of `_panels`.
 
-Panels of logits, four vectors of words wide, become their own gradients and are then the packed operand of the weights'
-gradient and the left operand of the states', so none of them is moved. All of that for some rows at a time.
+Panels of logits, four vectors of words wide, become exponentials (`_softmax_rows`), and those are an operand of the
+products that make the gradients, so none of them is moved: the left one of the states', and of the weights' the packed
+one where words are columns and the left one where they are rows.
 
-A row's gradients are its exponentials divided by their sum, times its weight; the label's less 1 before. With many
-words the division is not made in the row (28 MB for 700 rows and 10,000 words) but in what it is multiplied by and in
-the result: one pass of three over the logits less. The biases' gradient is that of the weights of a state that always
-is 1 then, and the tiles of six states have room for it.
+The biases' gradient is that of the weights of a state that always is 1. Where words are columns it is made with the
+weights': the tiles of six states have room for it.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
-from .._jit import jit, parallel_jit
-from .._tiles import (
-    block_transposed,
-    flush_denormals,
-    restore_denormals,
-    vector_exp_of_negative,
-    vector_largest,
-    vector_load,
-    vector_max,
-    vector_of,
-    vector_store,
-    vector_total,
-)
+from .._jit import parallel_jit
+from .._tiles import call_at, flush_denormals, restore_denormals
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import add_columns, pack, pack_transposed, project, project_back, weigh_back
+from ._panels import MOST_ROWS, column_of, columns_of, pack, pack_transposed, part_at, product_at, weigh_back
 from ._recurrent import padded_rows
+from ._softmax_rows import CHUNK, finish, sweep
 
 __all__ = ["softmax_cross_entropy"]
 
 # Bytes of logits that are kept at a time: all of 700 rows and 10,000 words. Fewer rows would meet the whole gradient of
 # the weights, 26 MB at 650 units, more often; more would not stay in the last cache at all.
 _LOGITS_BYTES = 2**25
-# Panels whose exponentials are added up before they join the total: the error grows by the root of how many do.
-_PART = 16
-# Words a unit below which rows are divided where they lie: 1.6 instead of 2.0 ms for 1500 rows, 256 units and 65 words,
-# 1.29 instead of 1.32 for 700 rows, 100 units and 800 words, no difference any more for 2,000.
-_FEW = 16
-
-
-@jit(lean=True)
-def _row(
-    logits,     # INOUT float (p * r * step,), then the gradient
-    n_rows,     # IN  int64, r
-    row,        # IN  int64
-    n_panels,   # IN  int64
-    n_words,    # IN  int64
-    label,      # IN  int64
-    weight,     # IN  float
-    smoothing,  # IN  float64
-    train,      # IN  bool
-    divided,    # IN  bool, whether it is multiplied here
-    losses,     # OUT float64 (r,)
-    factors,    # OUT float (r,), what the row has to be multiplied by to be the gradient
-):
-    lane = row_lanes(logits)
-    step = 4 * lane
-    one = logits.dtype.type(1)
-    most = vector_load(logits, row * step)
-    for p in range(n_panels):
-        at = (p * n_rows + row) * step
-        for v in range(0, step, lane):
-            most = vector_max(most, vector_load(logits, at + v))
-    top = vector_largest(most)
-    peak = vector_of(logits, top)
-    at_label = (label // step * n_rows + row) * step + label % step
-    asked = logits[at_label]
-    spread = 0.0
-    if smoothing > 0.0:
-        for word in range(n_words):
-            spread += logits[(word // step * n_rows + row) * step + word % step]
-    total = 0.0
-    p = 0
-    while p < n_panels:
-        part = vector_of(logits, 0.0)
-        for panel in range(p, min(p + _PART, n_panels)):
-            at = (panel * n_rows + row) * step
-            for v in range(0, step, lane):
-                power = vector_exp_of_negative(vector_load(logits, at + v) - peak)
-                part = part + power
-                if train:
-                    vector_store(power, logits, at + v)
-        total += np.float64(vector_total(part))
-        p += _PART
-    log_total = math.log(total) + top
-    losses[row] = log_total - (1.0 - smoothing) * asked - smoothing * (spread / n_words)
-    if train:
-        factors[row] = weight / total
-        by = factors[row] if divided else one
-        even = total * smoothing / n_words
-        if divided or even > 0.0:
-            less, times = vector_of(logits, even * by), vector_of(logits, by)
-            for p in range(n_panels):
-                at = (p * n_rows + row) * step
-                for v in range(0, step, lane):
-                    vector_store(vector_load(logits, at + v) * times - less, logits, at + v)
-        if even > 0.0:
-            # Words that there are not have no share.
-            for word in range(n_words, n_panels * step):
-                logits[(word // step * n_rows + row) * step + word % step] = 0
-        logits[at_label] = np.float64(logits[at_label]) - total * (1.0 - smoothing) * by
-
-
-@parallel_jit
-def _softmax(
-    logits,     # INOUT float (p * r * step,)
-    n_rows,     # IN  int64
-    n_panels,   # IN  int64
-    n_words,    # IN  int64
-    labels,     # IN  int32 (r,)
-    weights,    # IN  float (r,)
-    smoothing,  # IN  float64
-    train,      # IN  bool
-    divided,    # IN  bool, whether it is multiplied here
-    losses,     # OUT float64 (r,)
-    factors,    # OUT float (r,)
-):
-    lane = row_lanes(logits)
-    step = 4 * lane
-    for row in prange(n_rows):
-        mode = flush_denormals()
-        if weights[row] > 0:
-            _row(logits, n_rows, row, n_panels, n_words, labels[row], weights[row], smoothing, train,
-                 divided, losses, factors)  # fmt: skip
-        else:
-            losses[row] = 0
-            factors[row] = 0
-            zero = vector_of(logits, 0.0)
-            for p in range(n_panels):
-                for v in range(0, step, lane):
-                    vector_store(zero, logits, (p * n_rows + row) * step + v)
-        restore_denormals(mode)
-
-
-@parallel_jit
-def _transpose(
-    a,       # IN  float (n * m,)
-    n,       # IN  int64
-    m,       # IN  int64
-    out,     # OUT float (m * n,)
-):
-    lane = row_lanes(a)
-    for block in prange(-(-m // lane)):
-        column = block * lane
-        for row in range(0, n, lane):
-            if row + lane <= n and column + lane <= m:
-                block_transposed(a, row * m + column, m, out, column * n + row, n)
-            else:
-                for r in range(row, min(n, row + lane)):
-                    for c in range(column, min(m, column + lane)):
-                        out[c * n + r] = a[r * m + c]
-
-
-def _transposed(a):
-    out = pool.array((a.shape[1], a.shape[0]), a.dtype)
-    _transpose(a.reshape(-1), a.shape[0], a.shape[1], out.reshape(-1))
-    return out
-
+# Rows that meet some words at a time, at most and at least.
+_ROWS = 384
+_LEAST_ROWS = 24
+# Rows times parts of the words that there are to be for many threads to work on; a part has four chunks at least.
+_SPREAD = 1536
+_MOST_PARTS = 4
+# Rows that the weights' gradients are summed of at a time where words are rows.
+_DEPTH = 2048
 
 # One gate, words beside one another.
 _SIDE = (1, (0, 0, 0, 0), True)
 
 
+@parallel_jit
+def _pack_columns(
+    weights,    # IN  float (n * units,)
+    n,          # IN  int64
+    units,      # IN  int64
+    n_padded,   # IN  int64, n with zeros behind
+    n_vectors,  # IN  int64
+    n_columns,  # IN  int64
+    out,        # OUT float (n_vectors * lanes * n_padded,), column after column
+):
+    lane = row_lanes(out)
+    for row in prange(n_padded):
+        for q in range(n_columns):
+            first, width = column_of(q, n_vectors, n_columns, lane)
+            at = first * n_padded + row * width
+            goal = out[at : at + width]
+            if row < n:
+                some = weights[row * units + first : row * units + min(units, first + width)]
+                for j in range(some.shape[0]):
+                    goal[j] = some[j]
+                goal[some.shape[0] :] = 0
+            else:
+                goal[:] = 0
+
+
+@parallel_jit
+def _weigh_words(
+    exponentials,  # IN  float (p * r * step,)
+    n_rows,     # IN  int64, r
+    n_panels,   # IN  int64, p
+    n_words,    # IN  int64
+    n_parts,    # IN  int64
+    scaled,     # IN  float (parts * n_vectors * lanes * r,), see `finish`
+    factors,    # IN  float (parts * r,)
+    units,      # IN  int64
+    n_vectors,  # IN  int64
+    n_columns,  # IN  int64
+    depth,      # IN  int64, rows that are summed at a time
+    adds,       # IN  bool, whether the results hold sums to go on with
+    dw,         # INOUT float (n_words * units,)
+    db,         # INOUT float (n_words,)
+    narrow,     # IN  int64, the address of the function for columns of n_vectors // n_columns vectors
+    wide,       # IN  int64, of that for those of one more
+    panel,      # IN  int64, of that for panels of words
+    n_workers,  # IN  int64
+):
+    lane = row_lanes(exponentials)
+    step = 4 * lane
+    n_tasks = n_panels * n_columns
+    for worker in prange(n_workers):
+        before = flush_denormals()
+        for row in range(0, n_rows, depth):
+            deep = min(depth, n_rows - row)
+            goes_on = adds or row > 0
+            part = 0
+            for task in range(worker * n_tasks // n_workers, (worker + 1) * n_tasks // n_workers):
+                p, q = task // n_columns, task % n_columns
+                while (part + 1) * n_panels // n_parts <= p:
+                    part += 1
+                at = (p * n_rows + row) * step
+                first, width = column_of(q, n_vectors, n_columns, lane)
+                call_at(narrow if width == n_vectors // n_columns * lane else wide, (
+                    min(step, n_words - p * step), exponentials, at, 1, step, 0, 1, deep, scaled,
+                    (part * n_vectors * lane + first) * n_rows + row * width, width, goes_on, dw,
+                    p * step * units + first, units, lane, 0, units - first, lane,
+                ))  # fmt: skip
+                if q == 0:
+                    call_at(panel, (
+                        1, factors, part * n_rows + row, 0, 1, 0, 1, deep, exponentials, at, step, goes_on, db,
+                        p * step, 0, lane, 0, n_words - p * step, lane,
+                    ))  # fmt: skip
+        restore_denormals(before)
+
+
+def _parts_of(n_rows, n_panels):
+    """Return how many parts the words are in: by sizes alone, for the sums' order is theirs."""
+    return max(1, min(_MOST_PARTS, _SPREAD // max(1, n_rows), n_panels // (4 * CHUNK)))
+
+
+def _block_of(n_rows, n_parts):
+    """Return how many rows are taken at a time: as many for all threads."""
+    n_threads = get_num_threads()
+    n_blocks = -(-n_rows // _ROWS)
+    n_blocks = -(-(-(-n_blocks * n_parts // n_threads) * n_threads) // n_parts)
+    n_blocks = max(1, min(n_blocks, n_rows // _LEAST_ROWS))
+    return -(-n_rows // n_blocks // MOST_ROWS) * MOST_ROWS
+
+
+class _Words:
+    """The weights and biases of the words, packed once for all rows."""
+
+    def __init__(self, w, b, by_word, train):
+        self.dtype, self.units, self.by_word = w.dtype, w.shape[1 if by_word else 0], by_word
+        lane = lanes(w.dtype)
+        self.step = 4 * lane
+        self.n_words = len(b)
+        self.n_panels = -(-self.n_words // self.step)
+        self.n_vectors, self.n_columns = columns_of(self.units, lane)
+        n_padded = self.n_panels * self.step
+        self.packed_back = np.empty(0, w.dtype)
+        if by_word:
+            self.packed = pack_transposed(w, 1, (0,), whole=True)
+            if train:
+                self.packed_back = pool.take(self.n_vectors * lane * n_padded, w.dtype)
+                _pack_columns(
+                    w.reshape(-1), self.n_words, self.units, n_padded, self.n_vectors, self.n_columns, self.packed_back
+                )
+        else:
+            self.packed = pack(w, *_SIDE)
+            if train:
+                self.packed_back = pack_transposed(w, *_SIDE)
+        self.bias = padded_rows(b.reshape(1, -1), n_padded).reshape(-1)
+        # What is not there is never likely.
+        self.bias[self.n_words :] = -np.inf
+
+    def give(self):
+        pool.give(self.packed)
+        if len(self.packed_back):
+            pool.give(self.packed_back)
+
+    def losses_and_grad(self, h, labels, weights, smoothing, even, train, losses, dh, dw, db, adds):
+        """Fill ``losses``, and with ``train`` ``dh``; fill or add to ``dw`` and ``db``, for some rows."""
+        n_rows, units, step, n_panels, dtype = len(h), self.units, self.step, self.n_panels, self.dtype
+        n_parts, n_workers = _parts_of(n_rows, n_panels), get_num_threads()
+        block = _block_of(n_rows, n_parts)
+        logits = pool.take((n_panels * n_rows if train else n_workers * CHUNK * block) * step, dtype)
+        peaks = np.full(n_parts * n_rows, -np.finfo(dtype).max, dtype)
+        totals, spreads = np.zeros((2, n_parts * n_rows))
+        asked = np.empty(n_rows, dtype)
+        factors = np.empty(n_parts * n_rows, dtype)
+        width = self.n_vectors * lanes(dtype) if self.by_word else units + 1
+        parts, scaled = (pool.take(n_parts * n_rows * n if train else 0, dtype) for n in (units, width))
+        flat = h.reshape(-1)
+        columns = self.n_vectors, self.n_columns
+        # Without units there are no columns.
+        n_columns = max(1, self.n_columns)
+        each = self.n_vectors // n_columns, -(-self.n_vectors // n_columns), 4
+        narrow, wide, panel = (part_at(max(1, n), dtype) for n in each)
+        sweep(
+            flat, n_rows, units, self.packed, len(self.packed) // n_panels, self.bias, n_panels, self.n_words, labels,
+            weights, smoothing > 0, train, n_parts, block, logits, peaks, totals, spreads, asked, self.packed_back,
+            *columns, parts, product_at(4, dtype), narrow, wide, n_workers,
+        )  # fmt: skip
+        finish(
+            flat, n_rows, units, n_panels, self.n_words, labels, weights, smoothing, train, n_parts, logits, peaks,
+            totals, spreads, asked, self.packed_back, *columns, even, parts, losses, dh.reshape(-1), self.by_word,
+            scaled, factors,
+        )  # fmt: skip
+        if train and self.by_word:
+            depth = -(-n_rows // -(-n_rows // _DEPTH))
+            _weigh_words(
+                logits, n_rows, n_panels, self.n_words, n_parts, scaled, factors, units, *columns, depth, adds,
+                dw.reshape(-1), db, narrow, wide, panel, n_workers,
+            )  # fmt: skip
+        elif train:
+            left = scaled.reshape(n_parts, n_rows, units + 1)
+            for s in range(n_parts):
+                begin, end = s * n_panels // n_parts * step, min(self.n_words, (s + 1) * n_panels // n_parts * step)
+                weigh_back(
+                    left[s], None, units + 1, logits[begin * n_rows :], n_rows, step, 0, 4, end - begin, dw,
+                    side_by_side=True, column=begin, adds=adds,
+                )  # fmt: skip
+        pool.give(logits, parts, scaled)
+
+
 def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, train):
     """Return (losses, dh, dw, db); see the contract."""
-    if by_word:
-        losses, dh, dw, db = softmax_cross_entropy(
-            h, _transposed(w), b, labels, weights, False, label_smoothing, train
-        )  # fmt: skip
-        return losses, dh, _transposed(dw) if train else dw, db
     dtype = h.dtype
-    n_rows, units = h.shape
-    n_words = len(b)
-    step = 4 * lanes(dtype)
-    n_panels = -(-n_words // step)
+    (n_rows, units), n_words = h.shape, len(b)
     losses = np.zeros(n_rows)
     dh = pool.array((n_rows if train else 0, units), dtype)
-    # The last row is that of the biases.
-    dw = pool.array((units + 1, n_words if train else 0), dtype)
-    # Of few words there are fewer logits than states to be multiplied.
-    divided = n_words < _FEW * units
+    if by_word:
+        both = dw, db = pool.array((n_words if train else 0, units), dtype), np.empty(n_words, dtype)
+    else:
+        # The last row is that of the biases.
+        both = (pool.array((units + 1, n_words if train else 0), dtype),)
+        dw, db = both[0][:units], both[0][units]
     if n_rows == 0:
-        dw[:] = 0
-        return losses, dh, dw[:units], dw[units]
-    packed = pack(w, *_SIDE)
-    bias = padded_rows(b.reshape(1, -1), n_panels * step).reshape(-1)
-    # What is not there is never likely.
-    bias[n_words:] = -np.inf
-    packed_back = pack_transposed(w, *_SIDE) if train else None
-    most_rows = max(step, _LOGITS_BYTES // (n_panels * step * dtype.itemsize))
+        for each in both:
+            each[:] = 0
+        return losses, dh, dw, db
+    smoothed = train and label_smoothing > 0
+    even = w.sum(0 if by_word else 1, dtype=np.float64).astype(dtype) if smoothed else np.empty(0, dtype)
+    words = _Words(w, b, by_word, train)
+    # Without training the logits of a chunk are kept, not those of all rows.
+    most_rows = max(words.step, _LOGITS_BYTES // (words.n_panels * words.step * dtype.itemsize)) if train else n_rows
     n_chunks = -(-n_rows // most_rows)
     for chunk in range(n_chunks):
         first, end = chunk * n_rows // n_chunks, (chunk + 1) * n_rows // n_chunks
-        rows, mine = end - first, h[first:end]
-        logits = pool.take(n_panels * rows * step, dtype)
-        project(mine, rows, packed, bias, 4, logits, step, 0)
-        factors = np.empty(rows, dtype)
-        _softmax(logits, rows, n_panels, n_words, labels[first:end], weights[first:end], label_smoothing, train,
-                 divided, losses[first:end], factors)  # fmt: skip
-        if train:
-            project_back(logits, rows, step, 0, step, packed_back, dh[first:end])
-            part = dw if chunk == 0 else pool.array(dw.shape, dtype)
-            if divided:
-                weigh_back(mine, None, units, logits, rows, step, 0, 4, n_words, part[:units], side_by_side=True)
-                part[units] = add_columns(logits, rows, step, n_panels).reshape(-1)[:n_words]
-            else:
-                dh[first:end] *= factors[:, None]
-                scaled = np.empty((rows, units + 1), dtype)
-                np.multiply(mine, factors[:, None], out=scaled[:, :units])
-                scaled[:, units] = factors
-                weigh_back(scaled, None, units + 1, logits, rows, step, 0, 4, n_words, part, side_by_side=True)
-            if chunk > 0:
-                dw += part
-        pool.give(logits)
-    pool.give(packed, *((packed_back,) if train else ()))
-    return losses, dh, dw[:units], dw[units]
+        words.losses_and_grad(
+            h[first:end], labels[first:end], weights[first:end], label_smoothing, even, train, losses[first:end],
+            dh[first:end], both[0], db, chunk > 0,
+        )  # fmt: skip
+    words.give()
+    if smoothed:
+        # What every word has of it is the same.
+        counted = weights > 0
+        share = (weights[counted] @ h[counted] * (label_smoothing / n_words)).astype(dtype)
+        dw -= share if by_word else share[:, None]
+        db -= dtype.type(weights.sum(dtype=np.float64) * label_smoothing / n_words)
+    return losses, dh, dw, db

@@ -1,0 +1,328 @@
+"""Rows of logits on the CPU: their exponentials, the states' gradients, and what the weights' are made of.
+
+Some rows meet some words at a time: between the product that makes their logits, the exponentials and the product that
+makes the states' gradients they stay in the second cache, and pass through the slower ones only twice, written once and
+read once for the weights' gradient. 700 rows and 10,000 words are 28 MB.
+
+A row's gradients are its exponentials divided by their sum, times its weight; the label's less 1 before. The sum is
+known only after the last word, so the division is made in what the exponentials are multiplied by and in the result,
+and the label's 1 is taken from the result. The exponentials need the row's largest logit, for which the largest of the
+first words stands: those of later words may be as large as e**16 then. Where that is not enough, what has been summed
+is brought down to the new one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from .._jit import jit, parallel_jit
+from .._tiles import (
+    call_at,
+    flush_denormals,
+    restore_denormals,
+    vector_exp_of_negative,
+    vector_largest,
+    vector_load,
+    vector_max,
+    vector_of,
+    vector_store,
+    vector_total,
+)
+from .._vector import row_lanes
+from ._panels import column_of
+
+__all__ = ["CHUNK", "finish", "sweep"]
+
+# Panels of words that meet some rows at a time.
+CHUNK = 8
+# How far a logit may be above the largest of the first words. No number comes near the limits of float32 by that.
+_ABOVE = 16.0
+
+
+@jit(lean=True)
+def _scale(
+    logits,    # INOUT float
+    at,        # IN  int64, the row in the first panel
+    stride,    # IN  int64, from panel to panel
+    n_panels,  # IN  int64
+    by,        # IN  float
+):
+    lane = row_lanes(logits)
+    times = vector_of(logits, by)
+    for p in range(n_panels):
+        for v in range(0, 4 * lane, lane):
+            place = at + p * stride + v
+            vector_store(vector_load(logits, place) * times, logits, place)
+
+
+@jit(lean=True)
+def _largest(
+    logits,    # IN  float
+    at,        # IN  int64, the row in the first panel
+    stride,    # IN  int64, from panel to panel
+    n_panels,  # IN  int64
+):
+    lane = row_lanes(logits)
+    most = vector_load(logits, at)
+    for p in range(n_panels):
+        for v in range(0, 4 * lane, lane):
+            most = vector_max(most, vector_load(logits, at + p * stride + v))
+    return vector_largest(most)
+
+
+@jit(lean=True)
+def _exponentials(
+    logits,    # INOUT float, then e**(logit - peak)
+    at,        # IN  int64, the row in the first panel
+    stride,    # IN  int64, from panel to panel
+    n_panels,  # IN  int64
+    peak,      # IN  float
+):
+    lane = row_lanes(logits)
+    top = vector_of(logits, peak)
+    total = vector_of(logits, 0.0)
+    for p in range(n_panels):
+        for v in range(0, 4 * lane, lane):
+            place = at + p * stride + v
+            power = vector_exp_of_negative(vector_load(logits, place) - top)
+            total = total + power
+            vector_store(power, logits, place)
+    return np.float64(vector_total(total))
+
+
+@jit(lean=True)
+def _row_chunk(
+    logits,     # INOUT float, then exponentials
+    at,         # IN  int64, the row in panel 0
+    stride,     # IN  int64, from panel to panel
+    begin,      # IN  int64, the first panel of the part
+    p,          # IN  int64, the first panel of the chunk
+    n_panels,   # IN  int64, of the chunk
+    n_words,    # IN  int64
+    label,      # IN  int64
+    smoothed,   # IN  bool
+    peaks,      # INOUT float
+    totals,     # INOUT float64
+    spreads,    # INOUT float64, sums of the logits; only where smoothed
+    place,      # IN  int64, of the row and the part in these
+    asked,      # INOUT float, the labels' logits
+    row,        # IN  int64
+    dh,         # INOUT float, the part's share of the states' gradients; empty without training
+    units,      # IN  int64
+):
+    step = 4 * row_lanes(logits)
+    first = at + p * stride
+    if p <= label // step < p + n_panels:
+        asked[row] = logits[at + label // step * stride + label % step]
+    if smoothed:
+        spread = 0.0
+        for word in range(p * step, min(n_words, (p + n_panels) * step)):
+            spread += logits[at + word // step * stride + word % step]
+        spreads[place] += spread
+    top = _largest(logits, first, stride, n_panels)
+    peak = peaks[place]
+    # NaN is not below anything: it becomes the peak, and all that is multiplied by what it makes.
+    if not top <= peak + logits.dtype.type(_ABOVE):
+        by = logits.dtype.type(math.exp(peak - top))
+        totals[place] *= by
+        if p > begin and dh.shape[0]:
+            _scale(logits, at + begin * stride, stride, p - begin, by)
+            for j in range(units):
+                dh[place * units + j] *= by
+        peak = peaks[place] = top
+    totals[place] += _exponentials(logits, first, stride, n_panels, peak)
+
+
+@parallel_jit
+def sweep(
+    h,          # IN  float (r * units,)
+    n_rows,     # IN  int64, r
+    units,      # IN  int64
+    packed,     # IN  float, see `pack`
+    panel_size,  # IN  int64, numbers of a panel of these
+    bias,       # IN  float (p * step,)
+    n_panels,   # IN  int64, p
+    n_words,    # IN  int64
+    labels,     # IN  int32 (r,)
+    weights,    # IN  float (r,)
+    smoothed,   # IN  bool
+    train,      # IN  bool
+    n_parts,    # IN  int64
+    block,      # IN  int64, rows that are taken at a time
+    logits,     # OUT float (p * r * step,), exponentials; without training room for a chunk of a block a worker
+    peaks,      # INOUT float (parts * r,), what the logits have been lessened by: the least number at first
+    totals,     # INOUT float64 (parts * r,), sums of the exponentials, zeros at first
+    spreads,    # INOUT float64 (parts * r,), zeros at first
+    asked,      # OUT float (r,)
+    packed_back,  # IN  float, see `pack_transposed`
+    n_vectors,  # IN  int64, of a row of the states' gradients
+    n_columns,  # IN  int64, that they are in
+    dh,         # OUT float (parts * r * units,)
+    product,    # IN  int64, the address of the function for panels of words
+    narrow,     # IN  int64, of that for columns of n_vectors // n_columns vectors
+    wide,       # IN  int64, of that for those of one more
+    n_workers,  # IN  int64
+):
+    lane = row_lanes(logits)
+    step = 4 * lane
+    n_blocks = -(-n_rows // block)
+    n_tasks = n_blocks * n_parts
+    for worker in prange(n_workers):
+        before = flush_denormals()
+        for task in range(worker * n_tasks // n_workers, (worker + 1) * n_tasks // n_workers):
+            part = task // n_blocks
+            row = task % n_blocks * block
+            rows = min(block, n_rows - row)
+            begin, end = part * n_panels // n_parts, (part + 1) * n_panels // n_parts
+            p = begin
+            while p < end:
+                deep = min(CHUNK, end - p)
+                # Where the block's first row is in a panel numbered 0.
+                stride = (n_rows if train else block) * step
+                origin = row * step if train else (worker * CHUNK - p) * stride
+                for panel in range(p, p + deep):
+                    call_at(product, (
+                        rows, h, row * units, units, 1, 0, 1, units, packed, panel * panel_size, step, bias,
+                        panel * step, 0, logits, origin + panel * stride, step,
+                    ))  # fmt: skip
+                for r in range(rows):
+                    at = origin + r * step
+                    if weights[row + r] > 0:
+                        _row_chunk(logits, at, stride, begin, p, deep, n_words, labels[row + r], smoothed, peaks,
+                                   totals, spreads, part * n_rows + row + r, asked, row + r, dh, units)  # fmt: skip
+                    elif train:
+                        zero = vector_of(logits, 0.0)
+                        for panel in range(p, p + deep):
+                            for v in range(0, step, lane):
+                                vector_store(zero, logits, at + panel * stride + v)
+                if train:
+                    for q in range(n_columns):
+                        first, width = column_of(q, n_vectors, n_columns, lane)
+                        call_at(narrow if width == n_vectors // n_columns * lane else wide, (
+                            rows, logits, origin + p * stride, step, 1, stride, deep, step, packed_back,
+                            (first * n_panels + p * width) * step, width, p > begin, dh,
+                            (part * n_rows + row) * units + first, units, lane, 0, units - first, lane,
+                        ))  # fmt: skip
+                p += deep
+        restore_denormals(before)
+
+
+@jit(lean=True)
+def _scaled_row(
+    mine,       # IN  float (units,)
+    times,      # IN  float
+    part,       # IN  int64
+    n_rows,     # IN  int64
+    row,        # IN  int64
+    n_vectors,  # IN  int64
+    n_columns,  # IN  int64
+    by_column,  # IN  bool
+    scaled,     # OUT float
+):
+    units, lane = mine.shape[0], row_lanes(scaled)
+    if by_column:
+        for q in range(n_columns):
+            first, width = column_of(q, n_vectors, n_columns, lane)
+            at = part * n_rows * n_vectors * lane + first * n_rows + row * width
+            goal, some = scaled[at : at + width], mine[first : min(units, first + width)]
+            for j in range(some.shape[0]):
+                goal[j] = some[j] * times
+            goal[some.shape[0] :] = 0
+    else:
+        # Behind them the state that always is 1.
+        goal = scaled[(part * n_rows + row) * (units + 1) : (part * n_rows + row + 1) * (units + 1)]
+        for j in range(units):
+            goal[j] = mine[j] * times
+        goal[units] = times
+
+
+@parallel_jit
+def finish(
+    h,          # IN  float (r * units,)
+    n_rows,     # IN  int64, r
+    units,      # IN  int64
+    n_panels,   # IN  int64
+    n_words,    # IN  int64
+    labels,     # IN  int32 (r,)
+    weights,    # IN  float (r,)
+    smoothing,  # IN  float64
+    train,      # IN  bool
+    n_parts,    # IN  int64
+    logits,     # INOUT float (p * r * step,)
+    peaks,      # IN  float (parts * r,)
+    totals,     # IN  float64 (parts * r,)
+    spreads,    # IN  float64 (parts * r,)
+    asked,      # IN  float (r,)
+    packed_back,  # IN  float
+    n_vectors,  # IN  int64
+    n_columns,  # IN  int64
+    even,       # IN  float (units,), sums of the weights of all words; only where smoothed
+    parts,      # INOUT float (parts * r * units,), shares of the states' gradients
+    losses,     # OUT float64 (r,)
+    dh,         # OUT float (r * units,)
+    by_column,  # IN  bool, whether the next are in the columns of the states' gradients; else row by row
+    scaled,     # OUT float, states times what the exponentials have to be multiplied by, for each part
+    factors,    # OUT float (parts * r,), what that is
+):
+    lane = row_lanes(logits)
+    step = 4 * lane
+    for row in prange(n_rows):
+        before = flush_denormals()
+        if weights[row] > 0:
+            peak = peaks[row]
+            for s in range(1, n_parts):
+                if not peaks[s * n_rows + row] <= peak:
+                    peak = peaks[s * n_rows + row]
+            total = 0.0
+            spread = 0.0
+            for s in range(n_parts):
+                total += totals[s * n_rows + row] * math.exp(np.float64(peaks[s * n_rows + row]) - peak)
+                spread += spreads[s * n_rows + row]
+            losses[row] = math.log(total) + peak - (1.0 - smoothing) * asked[row] - smoothing * (spread / n_words)
+            if train:
+                factor = weights[row] / total
+                label = labels[row]
+                own = total * (1.0 - smoothing)
+                # Slices: with an offset added to each index the loops would not become vectors.
+                mine, result = h[row * units : (row + 1) * units], dh[row * units : (row + 1) * units]
+                result[:] = 0
+                for s in range(n_parts):
+                    begin, end = s * n_panels // n_parts, (s + 1) * n_panels // n_parts
+                    below = np.float64(peaks[s * n_rows + row]) - peak
+                    by = h.dtype.type(math.exp(below))
+                    times = h.dtype.type(factor * by)
+                    share = parts[(s * n_rows + row) * units : (s * n_rows + row + 1) * units]
+                    for j in range(units):
+                        result[j] += share[j] * times
+                    if below < -_ABOVE:
+                        # Otherwise the label's own would be too large, without an end.
+                        _scale(logits, (begin * n_rows + row) * step, n_rows * step, end - begin, by)
+                        by, times = h.dtype.type(1), h.dtype.type(factor)
+                    factors[s * n_rows + row] = times
+                    _scaled_row(mine, times, s, n_rows, row, n_vectors, n_columns, by_column, scaled)
+                    if begin <= label // step < end:
+                        place = (label // step * n_rows + row) * step + label % step
+                        logits[place] = logits[place] - own / by
+                minus = h.dtype.type(own * factor)
+                for q in range(n_columns):
+                    first, width = column_of(q, n_vectors, n_columns, lane)
+                    at = first * n_panels * step + label * width
+                    word, some = packed_back[at : at + width], result[first : first + width]
+                    for j in range(some.shape[0]):
+                        some[j] -= minus * word[j]
+                if smoothing > 0.0:
+                    less = h.dtype.type(weights[row] * smoothing / n_words)
+                    for j in range(units):
+                        result[j] -= less * even[j]
+        else:
+            losses[row] = 0
+            if train:
+                mine = dh[row * units : (row + 1) * units]
+                mine[:] = 0
+                for s in range(n_parts):
+                    factors[s * n_rows + row] = 0
+                    _scaled_row(mine, h.dtype.type(0), s, n_rows, row, n_vectors, n_columns, by_column, scaled)
+        restore_denormals(before)
