@@ -121,8 +121,16 @@ def _recurrent(n_gates: int, n_states: int, n_biases: int, backward: bool) -> Wo
     return (*arguments, *([_normal(t, n, h), *states] if backward else [])), {}
 
 
+def _groups(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each word's places begin, and the places by word."""
+    order = np.argsort(ids, kind="stable")
+    starts = np.flatnonzero(np.diff(ids[order], prepend=-1, append=-1))
+    return starts, order
+
+
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "random_uniform": lambda: ((np.uint64(1), 5_000_000), {}),
+    "random_mask": lambda: ((np.uint64(1), 5_000_000, 0.5), {}),
     "random_normal": lambda: ((np.uint64(1), 2_000_000), {}),
     "unigram_table": lambda: ((frequencies(1_000_000),), {}),
     "sample_negatives": _sample_negatives,
@@ -134,6 +142,8 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "ppmi_weights": lambda: ((*counts(), N_WORDS), {"smoothing": 0.75}),
     "csr_matmul": lambda: ((*weighed(), _normal(N_WORDS, 128)), {}),
     "csr_transpose": lambda: ((*weighed(), N_WORDS), {}),
+    # The words of a step of a medium language model.
+    "sum_rows": lambda: ((*_groups(corpus()[0][:700]), _normal(700, 650)), {}),
     "randomized_svd": lambda: ((*weighed(), N_WORDS, DIM), {"n_iter": 4}),
     # Rows and units of the same language model, and the words of Penn Treebank.
     "softmax_cross_entropy": lambda: (

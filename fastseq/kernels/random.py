@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..errors import ValueRangeError
-from ._boundary import as_float_dtype, check_integer, variant
+from ._boundary import as_float_dtype, check_finite_number, check_integer, variant
 
-__all__ = ["random_normal", "random_uniform"]
+__all__ = ["random_mask", "random_normal", "random_uniform"]
+
+# Random bits of a number between 0 and 1.
+_BITS = {"float32": 24, "float64": 53}
 
 
 def _check(key: Any, n: int, start: int, draw: int, dtype: Any, device: str) -> tuple[np.uint64, np.dtype]:
@@ -56,6 +60,40 @@ def random_uniform(
     """
     key, dtype = _check(key, n, start, draw, dtype, device)
     return variant(device, "random").random_uniform(key, n, start, draw, dtype)
+
+
+def random_mask(
+    key: Any, n: int, share: float, below: float = 0.0, above: float = 1.0, start: int = 0, draw: int = 0,
+    dtype: Any = "float32", device: str = "cpu",
+) -> Any:  # fmt: skip
+    """Return ``n`` numbers that are one of two: what dropout multiplies by.
+
+    Parameters
+    ----------
+    key, n, start, draw, dtype, device
+        As for `random_uniform`.
+    share : float
+        The probability of ``below``, 0 to 1, rounded to ``dtype``.
+    below, above : float
+        The two numbers.
+
+    Returns
+    -------
+    (n,) array
+        ``below`` where the number of `random_uniform` is below ``share``, else ``above``.
+
+    Raises
+    ------
+    ValueRangeError, DTypeError
+        An argument is out of range or of the wrong type.
+    """
+    key, dtype = _check(key, n, start, draw, dtype, device)
+    share = check_finite_number(share, "share", 0.0, upper=1.0)
+    below = dtype.type(check_finite_number(below, "below", -math.inf))
+    above = dtype.type(check_finite_number(above, "above", -math.inf))
+    # A whole number is below it where it is below the next whole one.
+    limit = math.ceil(math.ldexp(float(dtype.type(share)), _BITS[dtype.name]))
+    return variant(device, "random").random_mask(key, n, limit, below, above, start, draw, dtype)
 
 
 def random_normal(

@@ -1,4 +1,4 @@
-"""Products and the transpose of sparse (CSR) matrices."""
+"""Products and the transpose of sparse (CSR) matrices, and sums of rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ._boundary import as_floats, check_csr, device_of, variant
+from ._boundary import as_floats, as_ids, as_offsets, check_csr, device_of, variant
 
-__all__ = ["csr_matmul", "csr_transpose"]
+__all__ = ["csr_matmul", "csr_transpose", "sum_rows"]
 
 
 def csr_matmul(indptr: Any, indices: Any, data: Any, dense: Any) -> Any:
@@ -79,3 +79,35 @@ def csr_transpose(indptr: Any, indices: Any, data: Any, n_columns: int) -> tuple
     if indptr.shape[0] - 1 > 2**31 - 1:
         raise ShapeError(f"indptr tells of {indptr.shape[0] - 1} rows, expected at most 2**31 - 1")
     return variant(device, "sparse").csr_transpose(indptr, indices, data, int(n_columns))
+
+
+def sum_rows(indptr: Any, indices: Any, rows: Any) -> Any:
+    """Return the sums of groups of rows: what an embedding's gradient is made of.
+
+    Parameters
+    ----------
+    indptr : (n + 1,) integers
+        Where each group begins in ``indices``.
+    indices : (m,) integers
+        Which rows belong to it; one may stand several times.
+    rows : (r, D) array
+        float32 or float64.
+
+    Returns
+    -------
+    (n, D) array
+        Of the dtype of ``rows``; zeros for a group of none. Rows are added in the order of ``indices``: on the CPU in
+        float64, rounded once, on a device in the dtype of ``rows``.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueRangeError
+        The arrays do not fit together.
+    DeviceError
+        They lie on different devices.
+    """
+    device = device_of(indptr=indptr, indices=indices, rows=rows)
+    rows = as_floats(rows, "rows", 2, finite=False)
+    indices = as_ids(indices, "indices", upper=int(rows.shape[0]))
+    indptr = as_offsets(indptr, "indptr", int(indices.shape[0]), "indices")
+    return variant(device, "sparse").sum_rows(indptr, indices, rows)

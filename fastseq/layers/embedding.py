@@ -17,7 +17,7 @@ from ..kernels._boundary import (
 )
 from ..random import as_key
 from . import _initial
-from ._base import Layer, Param, RowSparseGrad, as_array, as_gradient
+from ._base import Layer, Param, RowSparseGrad, as_array, as_gradient, room, scaled
 from .dropout import as_share
 
 __all__ = ["Embedding"]
@@ -120,7 +120,11 @@ class Embedding(Layer):
         ids = as_ids(array, "ids", upper=self.n_words, ndim=array.ndim).reshape(array.shape).copy()
         table = self.params["weight"].value
         device = device_of(weight=table)
-        rows = table[to_same_device(ids, device)]
+        if device == "cpu":
+            # The ids were checked above.
+            rows = np.take(table, ids, axis=0, out=room((*ids.shape, self.dim), self.dtype), mode="clip")
+        else:
+            rows = table[to_same_device(ids, device)]
         if not (train and self.dropout):
             return rows, (ids, None)
         self._passes += 1
@@ -128,7 +132,7 @@ class Embedding(Layer):
         bits = random.random_bits(as_key(self._key, str(self._passes)), ids.astype(np.uint64))
         left = ((bits >> np.uint64(11)) * 2.0**-53 >= self.dropout) * self.dtype.type(1.0 / (1.0 - self.dropout))
         left = to_same_device(left, device)
-        return rows * left[..., None], (ids, left)
+        return scaled(rows, left[..., None]), (ids, left)
 
     def backward(self, dy: Any, cache: tuple[np.ndarray, Any]) -> None:
         """Add the gradient of the rows that were looked up.
@@ -153,5 +157,5 @@ class Embedding(Layer):
         ids, left = cache
         gradient = as_gradient(dy, (*ids.shape, self.dim), self.dtype)
         # Copied: the sum over equal rows waits until the gradient is used, and dy is the caller's to change by then.
-        values = gradient.copy() if left is None else gradient * left[..., None]
+        values = scaled(gradient, self.dtype.type(1) if left is None else left[..., None])
         self.params["weight"].add_grad(RowSparseGrad(ids.ravel(), values.reshape(-1, self.dim)))

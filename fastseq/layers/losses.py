@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..kernels import softmax_cross_entropy
 from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer, device_of, to_same_device
 from ..random import as_key
 from . import _initial
-from ._base import Layer, Param, as_array, as_input
+from ._base import Layer, Param, as_array, as_input, scaled
 
 __all__ = ["LinearCrossEntropy", "SoftmaxCrossEntropy"]
 
@@ -193,7 +194,8 @@ def _as_weights(weights: Any, counted: np.ndarray, shape: tuple[int, ...]) -> np
     return parts / total if total > 0 else parts
 
 
-class _Gradients(NamedTuple):
+@dataclass(frozen=True)
+class _Gradients:
     dh: np.ndarray     # (rows, H)
     dw: np.ndarray     # as the weights
     db: np.ndarray     # (V,)
@@ -370,11 +372,16 @@ class LinearCrossEntropy(Layer):
             raise DTypeError(f"cache is {type(cache).__name__}, expected what forward with train=True returned last")
         scale = check_finite_number(dy, "dy", -np.inf)
 
-        def scaled(gradient: np.ndarray) -> np.ndarray:
-            return gradient if scale == 1.0 else gradient * self.dtype.type(scale)
+        def add(name: str, gradient: np.ndarray) -> None:
+            if scale == 1.0:
+                # The parameters only read what is the cache's, while it is there.
+                self.params[name].add_grad(gradient, lender=cache)
+            else:
+                self.params[name].add_grad(gradient * self.dtype.type(scale), given=True)
 
-        # The parameters only read what is the cache's; the gradient by h may be changed by whoever gets it.
-        self.params["weight"].add_grad(scaled(cache.dw), lent=True)
+        add("weight", cache.dw)
         if "bias" in self.params:
-            self.params["bias"].add_grad(scaled(cache.db), lent=True)
-        return scaled(cache.dh).reshape(cache.shape).copy()
+            add("bias", cache.db)
+        # A copy: it may be changed by whoever gets it.
+        dh: np.ndarray = scaled(cache.dh.reshape(cache.shape), self.dtype.type(scale))
+        return dh

@@ -419,8 +419,8 @@ class _Recurrent(Layer):
                     parts.insert(0, part)
                 for part, gradient in gradients.items():
                     if f"{name}.{part}" in self.params:
-                        # Made by the kernel for this call, and nobody else's.
-                        self.params[f"{name}.{part}"].add_grad(gradient, lent=True)
+                        # Made by the kernel for this call.
+                        self.params[f"{name}.{part}"].add_grad(gradient, given=True)
             dh = total if masks[number] is None else total * masks[number]
         return self._laid(dh), self._stacked(befores)
 

@@ -198,6 +198,8 @@ class LanguageNetwork:
         loss, kept = self.output.forward(top, np.asarray(labels).T)
         assert kept is not None
         dtop = self.output.backward(1.0, kept)
+        # Now the weights' gradient is the parameter's, and the embedding can add to it where it lies.
+        del kept
         if alpha:
             dtop += top * top.dtype.type(2.0 * alpha / top.size)
         draw = self.dropouts[-1].backward(dtop, caches[-1])
@@ -222,8 +224,11 @@ class LanguageNetwork:
         _, top, caches, self.state = self._forward(np.asarray(inputs).T, self.state, train=False)
         _, kept = self.output.forward(top, np.asarray(labels).T, counted.T, smooth=False)
         assert kept is not None
-        self._backward(self.dropouts[-1].backward(self.output.backward(1.0, kept), caches[-1]), caches)
-        return top, kept.losses.reshape(top.shape[:2])
+        losses = kept.losses.reshape(top.shape[:2])
+        dtop = self.output.backward(1.0, kept)
+        del kept
+        self._backward(self.dropouts[-1].backward(dtop, caches[-1]), caches)
+        return top, losses
 
     def _forward(
         self, ids: np.ndarray, state: Sequence[Any] | None, train: bool

@@ -38,11 +38,13 @@ def _weighted(case: Case) -> str:
 # The dtype of the floats that each kernel must return. A kernel that is not here returns no floats.
 FLOATS: dict[str, Any] = {
     "random_uniform": lambda case: case.options.get("dtype", "float32"),
+    "random_mask": lambda case: case.options.get("dtype", "float32"),
     "random_normal": lambda case: case.options.get("dtype", "float32"),
     "cooccurrence_counts": _weighted,
     "ppmi_weights": lambda case: case.options.get("dtype", "float32"),
     "csr_matmul": _of(2, 3),
     "csr_transpose": _of(2),
+    "sum_rows": _of(2),
     "randomized_svd": _of(2),
     "nearest_dot": _of(1),
     "nearest_mul": _of(2),

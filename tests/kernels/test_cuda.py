@@ -152,7 +152,9 @@ def _exactly_as_on_the_cpu(kernel, case):
 
 
 @needs_device
-@pytest.mark.parametrize("name", ["cooccurrence_counts", "csr_transpose", "unigram_table", "sample_negatives"])
+@pytest.mark.parametrize(
+    "name", ["cooccurrence_counts", "csr_transpose", "random_mask", "unigram_table", "sample_negatives"]
+)
 def test_result_is_that_of_the_cpu_exactly(name):
     for case in REGISTRY[name].cases():
         # Beyond window 40 harmonic weights are float64, which the CPU adds in the order of the text.

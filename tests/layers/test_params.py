@@ -199,9 +199,13 @@ class TestNames:
             np.testing.assert_array_equal(other.params[name].value, array)
 
 
+class Lender:
+    """Whoever has something to lend."""
+
+
 def test_a_gradient_that_is_lent_cannot_be_changed_where_it_is():
-    param, lent = Param(np.zeros(3)), np.ones(3)
-    param.add_grad(lent, lent=True)
+    param, lent, lender = Param(np.zeros(3)), np.ones(3), Lender()
+    param.add_grad(lent, lender=lender)
     assert np.shares_memory(param.grad, lent)
     with pytest.raises(ValueError, match="read-only"):
         param.grad *= 2
@@ -210,6 +214,27 @@ def test_a_gradient_that_is_lent_cannot_be_changed_where_it_is():
     assert lent.tolist() == [1, 1, 1]
     assert param.grad.tolist() == [2, 2, 2]
     param.zero_grad()
-    param.add_grad(lent, lent=True)
+    param.add_grad(lent, lender=lender)
     param.add_grad(np.full(3, 5.0))
     assert (lent.tolist(), param.grad.tolist()) == ([1, 1, 1], [6, 6, 6])
+
+
+def test_a_gradient_whose_lender_is_gone_is_changed_where_it_is():
+    param, lent, lender = Param(np.zeros(3)), np.ones(3), Lender()
+    param.add_grad(lent, lender=lender)
+    del lender
+    param.add_grad(np.full(3, 5.0))
+    assert np.shares_memory(param.grad, lent)
+    assert param.grad.tolist() == [6, 6, 6]
+    # The memory is not the parameter's to be written by the next pass.
+    param.zero_grad()
+    param.add_grad(np.ones(3))
+    assert not np.shares_memory(param.grad, lent)
+
+
+def test_a_gradient_that_is_given_is_changed_where_it_is():
+    param, given = Param(np.zeros(3)), np.ones(3)
+    param.add_grad(given, given=True)
+    param.add_grad(np.full(3, 5.0))
+    assert np.shares_memory(param.grad, given)
+    assert given.tolist() == [6, 6, 6]

@@ -12,7 +12,7 @@ from .._scalar import random_bits, uniform_double
 from ._memory import pool
 
 _TWO_PI = 2.0 * math.pi
-_S40 = np.uint64(40)
+_S40, _S11 = np.uint64(40), np.uint64(11)
 _TO_UNIT = np.float32(2.0**-24)
 
 
@@ -42,6 +42,21 @@ def _fill_uniform_float64(
 
 
 @parallel_jit
+def _fill_mask(
+    key,    # IN  uint64
+    start,  # IN  uint64
+    draw,   # IN  uint64
+    shift,  # IN  uint64, bits that are not looked at
+    limit,  # IN  uint64
+    below,  # IN  float
+    above,  # IN  float
+    out,    # OUT float32 or float64 (n,)
+):
+    for i in prange(out.shape[0]):
+        out[i] = below if random_bits(key, start + np.uint64(i), draw) >> shift < limit else above
+
+
+@parallel_jit
 def _fill_normal(
     key,    # IN  uint64
     start,  # IN  uint64
@@ -63,6 +78,14 @@ def random_uniform(key, n, start, draw, dtype):
     out = pool.array((n,), dtype)
     fill = _fill_uniform_float32 if out.itemsize == 4 else _fill_uniform_float64
     fill(key, np.uint64(start), np.uint64(draw), out)
+    return out
+
+
+def random_mask(key, n, limit, below, above, start, draw, dtype):
+    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 24 or 53 bits."""
+    out = pool.array((n,), dtype)
+    shift = _S40 if out.itemsize == 4 else _S11
+    _fill_mask(key, np.uint64(start), np.uint64(draw), shift, np.uint64(limit), below, above, out)
     return out
 
 

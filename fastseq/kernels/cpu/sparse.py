@@ -1,4 +1,4 @@
-"""Products and transposes of sparse matrices on the CPU."""
+"""Products and transposes of sparse matrices, and sums of rows, on the CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba import get_num_threads, prange
 
 from .._jit import parallel_jit
 from .._vector import lanes, row_add, row_add_product, row_store, row_zeros
-from ._memory import aligned_rows
+from ._memory import aligned_rows, pool
 
 # Vectors of sums that are held in registers at once: eight leave room for the rest in 16 registers, and 128 float32
 # numbers are wide enough that reading the entries again for the next panel costs little.
@@ -130,6 +130,34 @@ def _move(
                 k += 1
 
 
+@parallel_jit
+def _sum_rows(
+    indptr,     # IN  int64 (n + 1,)
+    indices,    # IN  int32 (m,)
+    rows,       # IN  float32 or float64 (r * width,)
+    width,      # IN  int64
+    totals,     # OUT float64 (workers * width,), room for each worker
+    out,        # OUT same dtype as rows (n * width,)
+    n_workers,  # IN  int64
+):
+    for worker in prange(n_workers):
+        total = totals[worker * width : (worker + 1) * width]
+        # In turn: the groups of frequent words are beside one another.
+        for group in range(worker, indptr.shape[0] - 1, n_workers):
+            begin, end = indptr[group], indptr[group + 1]
+            goal = out[group * width : (group + 1) * width]
+            if end - begin == 1:
+                goal[:] = rows[indices[begin] * width : (indices[begin] + 1) * width]
+            else:
+                total[:] = 0
+                for k in range(begin, end):
+                    row = rows[indices[k] * width : (indices[k] + 1) * width]
+                    for j in range(width):
+                        total[j] += row[j]
+                for j in range(width):
+                    goal[j] = total[j]
+
+
 def row_blocks(indptr, n_threads, blocks_per_thread=16):
     """Cut rows into blocks of about equal numbers of entries; return their borders and an order that mixes them.
 
@@ -185,3 +213,11 @@ def csr_transpose(indptr, indices, data, n_columns):
     _place(places, new_indptr)
     _move(indptr, indices, data, shares, places, new_indices, new_data)
     return new_indptr, new_indices, new_data
+
+
+def sum_rows(indptr, indices, rows):
+    """Add up; see the contract."""
+    width, n_workers = rows.shape[1], get_num_threads()
+    out = pool.array((len(indptr) - 1, width), rows.dtype)
+    _sum_rows(indptr, indices, rows.reshape(-1), width, np.empty(n_workers * width), out.reshape(-1), n_workers)
+    return out

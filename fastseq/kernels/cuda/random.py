@@ -58,6 +58,22 @@ def _fill_uniform_float64(
 
 
 @_cuda.cuda_jit
+def _fill_mask(
+    key,    # IN  uint64
+    start,  # IN  uint64
+    draw,   # IN  uint64
+    shift,  # IN  uint64
+    limit,  # IN  uint64
+    below,  # IN  float
+    above,  # IN  float
+    out,    # OUT float32 or float64 (n,)
+):
+    for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
+        bits = np.uint64(random_bits(key, start + np.uint64(i), draw))
+        out[i] = below if bits >> shift < limit else above
+
+
+@_cuda.cuda_jit
 def _fill_normal_float32(
     key,    # IN  uint64
     start,  # IN  uint64
@@ -113,6 +129,9 @@ def _fill_normal_float64(
 PTX = {
     "_fill_uniform_float32": ["void(uint64, uint64, uint64, float32[::1])"],
     "_fill_uniform_float64": ["void(uint64, uint64, uint64, float64[::1])"],
+    "_fill_mask": [
+        f"void(uint64, uint64, uint64, uint64, uint64, {t}, {t}, {t}[::1])" for t in ("float32", "float64")
+    ],
     "_fill_normal_float32": ["void(uint64, uint64, uint64, float32[::1])"],
     "_fill_normal_float64": ["void(uint64, uint64, uint64, float64[::1])"],
 }
@@ -123,6 +142,16 @@ def random_uniform(key, n, start, draw, dtype):
     out = _cuda.asarray(_cuda.xp().empty(n, dtype))
     body = _fill_uniform_float32 if out.dtype == np.float32 else _fill_uniform_float64
     _cuda.launch(body, n, np.uint64(key), np.uint64(start), np.uint64(draw), out)
+    return out
+
+
+def random_mask(key, n, limit, below, above, start, draw, dtype):
+    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 24 or 53 bits."""
+    out = _cuda.asarray(_cuda.xp().empty(n, dtype))
+    shift = _S40 if out.dtype == np.float32 else _S11
+    _cuda.launch(
+        _fill_mask, n, np.uint64(key), np.uint64(start), np.uint64(draw), shift, np.uint64(limit), below, above, out
+    )
     return out
 
 

@@ -36,6 +36,14 @@ def random_uniform(key, n, start=0, draw=0, dtype="float32"):
     return (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
+def random_mask(key, n, share, below=0.0, above=1.0, start=0, draw=0, dtype="float32"):
+    """Return ``n`` float64 numbers: ``below`` where the uniform number in ``dtype`` is below ``share``."""
+    bits = random_bits(key, np.arange(start, start + n, dtype=np.uint64), draw)
+    n_bits = 24 if np.dtype(dtype) == np.float32 else 53
+    drawn = (bits >> np.uint64(64 - n_bits)).astype(dtype) / np.dtype(dtype).type(2.0**n_bits)
+    return np.where(drawn < np.dtype(dtype).type(share), np.float64(below), np.float64(above))
+
+
 def random_normal(key, n, start=0, draw=0, dtype="float32"):
     """Return ``n`` float64 standard normal numbers.
 
@@ -57,6 +65,18 @@ def _cases():
             yield Case(f"{n} {dtype}", (np.uint64(12345), n), {"dtype": dtype})
         yield Case(f"from an odd start, {dtype}", (np.uint64(2**64 - 1), 7, 3, 5), {"dtype": dtype})
         yield Case(f"beyond 2**32 items, {dtype}", (np.uint64(0), 5, 2**33 + 1), {"dtype": dtype})
+
+
+def random_mask_cases():
+    """Yield shares from none to all, and two whose limits are numbers that can be drawn."""
+    for case in _cases():
+        for share, below, above in ((0.5, 0.0, 2.0), (0.1, 1.0, 0.0), (0.0, -1.0, 3.0), (1.0, -1.0, 3.0)):
+            key, n, *behind = case.arguments
+            told = dict(zip(("start", "draw"), behind))
+            yield Case(f"{case.label}, {share}", (key, n, share, below, above), {**told, **case.options})
+    first = random_uniform(np.uint64(7), 1)[0]
+    for share in (np.floor(first * 2.0**24) / 2.0**24, np.ceil(first * 2.0**24) / 2.0**24):
+        yield Case(f"at the limit, {share}", (np.uint64(7), 1, float(share)), {"dtype": "float32"})
 
 
 random_uniform_cases = _cases

@@ -31,6 +31,15 @@ def csr_transpose(indptr, indices, data, n_columns):
     return np.cumsum(starts), rows, np.asarray(data, np.float64)[order]
 
 
+def sum_rows(indptr, indices, rows):
+    """Return the sums in float64."""
+    result = np.zeros((len(indptr) - 1, rows.shape[1]))
+    for group in range(len(result)):
+        for k in range(indptr[group], indptr[group + 1]):
+            result[group] += rows[indices[k]]
+    return result
+
+
 def random_csr(rng, n_rows, n_columns, density, dtype):
     """Return (indptr, indices, data) of a random matrix with some empty rows and columns."""
     mask = rng.random((n_rows, n_columns)) < density
@@ -75,3 +84,17 @@ def csr_transpose_cases():
         for n_rows, n_columns in ((0, 0), (0, 3), (1, 1), (33, 40), (65, 7), (3, 200)):
             matrix = random_csr(rng, n_rows, n_columns, 0.3, dtype)
             yield Case(f"{n_rows} x {n_columns} {dtype}", (*matrix, n_columns))
+
+
+def sum_rows_cases():
+    """Yield groups of none, one and many rows, of every width of the remainder."""
+    rng = np.random.default_rng(19)
+    for dtype in ("float32", "float64"):
+        for n, n_rows, width in ((0, 3, 2), (1, 1, 1), (5, 4, 0), (33, 40, 33), (7, 65, 16), (40, 33, 100)):
+            indptr, indices, _ = random_csr(rng, n, n_rows, 0.3, dtype)
+            rows = rng.standard_normal((n_rows, width)).astype(dtype)
+            yield Case(f"{n} of {n_rows} by {width} {dtype}", (indptr, indices, rows))
+    rows = rng.standard_normal((80, 34)).astype("float32")
+    one = np.array([0, 300]), rng.integers(0, 40, 300)
+    yield Case("one group of all", (*one, rows[:40]))
+    yield Case("strided", (*one, rows[::2, ::2]))
