@@ -86,6 +86,18 @@ class Pool:
         weakref.finalize(owner, self.give, memory).atexit = False
         return np.asarray(owner)
 
+    def rows(self, n_rows: int, width: int, dtype: Any) -> np.ndarray:
+        """Return the same as rows; they begin as those of `aligned_rows` do."""
+        if n_rows * width * np.dtype(dtype).itemsize < _LEAST_BYTES:
+            return aligned_rows(n_rows, width, dtype)
+        return self.array((n_rows, width), dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return the same filled with zeros."""
+        out = self.array(shape, dtype)
+        out[...] = 0
+        return out
+
     def give(self, *arrays):
         """Take memory back that `take` returned; nothing may use it any more."""
         for array in arrays:

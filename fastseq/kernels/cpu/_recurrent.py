@@ -33,7 +33,7 @@ from .._tiles import (
     vector_where_positive,
 )
 from .._vector import lanes, row_lanes
-from ._memory import aligned_rows, pool
+from ._memory import pool
 from ._panels import (
     add_columns,
     column_of,
@@ -592,7 +592,7 @@ def rows_before(starts, n):
 
 def padded_rows(rows, width):
     """Return rows (n, ...) as an aligned array (n, width), zeros behind what there was."""
-    out = aligned_rows(len(rows), width, rows.dtype)
+    out = pool.rows(len(rows), width, rows.dtype)
     out[:, : rows.shape[1]] = rows
     out[:, rows.shape[1] :] = 0
     return out

@@ -454,7 +454,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
     )  # fmt: skip
-    scratch = np.zeros(n_rows * 4 * lane if on & NORM else 0, dtype)
+    scratch = pool.zeros((n_rows * 4 * lane if on & NORM else 0,), dtype)
     table = table_of(s, _functions(dtype), scratch)
     part_x, scale_x = none, none
     if n_rows:

@@ -418,10 +418,10 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
         n_side = s.h_width // (4 * lane)
     dgates = pool.take(len(s.gates), dtype)
     d = Back(
-        h_row, row, np.zeros(n_rows * 4 * lane if normed else 0, dtype), padded_rows(dy, s.h_width).reshape(-1),
+        h_row, row, pool.zeros((n_rows * 4 * lane if normed else 0,), dtype), padded_rows(dy, s.h_width).reshape(-1),
         dh.reshape(-1), d_in.reshape(-1),
         np.zeros(n * row, dtype), dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
-        pool.take(n_side * n_rows * 4 * lane, dtype), np.zeros(len(s.norm_c), dtype), packed, packed_2,
+        pool.take(n_side * n_rows * 4 * lane, dtype), pool.zeros(s.norm_c.shape, dtype), packed, packed_2,
     )  # fmt: skip
     table = table_back(table, d, _functions(dtype))
     if n_rows:

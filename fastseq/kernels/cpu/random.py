@@ -42,18 +42,31 @@ def _fill_uniform_float64(
 
 
 @parallel_jit
-def _fill_mask(
+def _fill_mask_float32(
     key,    # IN  uint64
     start,  # IN  uint64
     draw,   # IN  uint64
-    shift,  # IN  uint64, bits that are not looked at
-    limit,  # IN  uint64
-    below,  # IN  float
-    above,  # IN  float
-    out,    # OUT float32 or float64 (n,)
+    limit,  # IN  int32, at most 2**24
+    below,  # IN  float32
+    above,  # IN  float32
+    out,    # OUT float32 (n,)
 ):
     for i in prange(out.shape[0]):
-        out[i] = below if random_bits(key, start + np.uint64(i), draw) >> shift < limit else above
+        out[i] = below if np.int32(random_bits(key, start + np.uint64(i), draw) >> _S40) < limit else above
+
+
+@parallel_jit
+def _fill_mask_float64(
+    key,    # IN  uint64
+    start,  # IN  uint64
+    draw,   # IN  uint64
+    limit,  # IN  int64, at most 2**53
+    below,  # IN  float64
+    above,  # IN  float64
+    out,    # OUT float64 (n,)
+):
+    for i in prange(out.shape[0]):
+        out[i] = below if np.int64(random_bits(key, start + np.uint64(i), draw) >> _S11) < limit else above
 
 
 @parallel_jit
@@ -84,8 +97,8 @@ def random_uniform(key, n, start, draw, dtype):
 def random_mask(key, n, limit, below, above, start, draw, dtype):
     """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 24 or 53 bits."""
     out = pool.array((n,), dtype)
-    shift = _S40 if out.itemsize == 4 else _S11
-    _fill_mask(key, np.uint64(start), np.uint64(draw), shift, np.uint64(limit), below, above, out)
+    fill, number = (_fill_mask_float32, np.int32) if out.itemsize == 4 else (_fill_mask_float64, np.int64)
+    fill(key, np.uint64(start), np.uint64(draw), number(limit), below, above, out)
     return out
 
 
