@@ -53,6 +53,7 @@ __all__ = [
     "project",
     "project_back",
     "weigh_back",
+    "weigh_groups",
 ]
 
 # Rows of a tile whose sums, with what they are made from, fill the registers: 32 with AVX-512, 16 with AVX.
@@ -453,15 +454,11 @@ def _weigh_back(
         restore_denormals(before)
 
 
-def weigh_back(
-    rows, which, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False, column=0,
-    adds=False,
-):  # fmt: skip
+def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out, turn_by=0, side_by_side=False):
     """Write rows[which, :n].T @ gates into ``out`` (n, columns); ``which`` is None where all rows are taken in order.
 
     The vectors of a panel are gates of the same units, the first of them number ``turn_by`` of the result; or with
-    ``side_by_side`` units beside one another. ``column`` is the first of the result's that is written or, with
-    ``adds``, added to.
+    ``side_by_side`` units beside one another.
     """
     if n == 0 or n_rows == 0:
         out[:] = 0
@@ -472,15 +469,32 @@ def weigh_back(
     if spread:
         left, left_row, left_group = pool.take(-(-n // m) * n_rows * m, rows.dtype), m, n_rows * m
         _spread(rows.reshape(-1), width, _ALL if which is None else which, n_rows, n, left)
-    n_parts = -(-n_rows // max(64, _SUMMED_BYTES // (step * out.itemsize)))
-    depth = -(-n_rows // n_parts)
     _weigh_back(
         left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
-        lanes(out.dtype) if side_by_side else 0, out.reshape(-1), column, out.shape[1], turn_by, depth, adds,
-        get_num_threads(),
+        lanes(out.dtype) if side_by_side else 0, out.reshape(-1), 0, out.shape[1], turn_by,
+        _rows_summed(n_rows, step * out.itemsize), False, get_num_threads(),
     )  # fmt: skip
     if spread:
         pool.give(left)
+
+
+def _rows_summed(n_rows, n_bytes):
+    """Return how many rows of a panel, each of so many bytes, are summed at a time."""
+    n_parts = -(-n_rows // max(64, _SUMMED_BYTES // n_bytes))
+    return -(-n_rows // n_parts)
+
+
+def weigh_groups(groups, n, panels, n_rows, step, n_words, out, column, adds):
+    """Write, or with ``adds`` add, a transpose times panels into the columns of ``out`` from ``column`` on.
+
+    ``groups`` are the rows' numbers, MOST_ROWS of each row beside one another, ``n`` of a row in all; the panels are of
+    four vectors of words beside one another.
+    """
+    _weigh_back(
+        groups, MOST_ROWS, n_rows * MOST_ROWS, n, MOST_ROWS, panels, n_rows, step, 0, part_at(4, out.dtype), n_words,
+        lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0, _rows_summed(n_rows, step * out.itemsize), adds,
+        get_num_threads(),
+    )  # fmt: skip
 
 
 @parallel_jit

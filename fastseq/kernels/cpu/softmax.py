@@ -17,7 +17,7 @@ from .._jit import parallel_jit
 from .._tiles import call_at, flush_denormals, restore_denormals
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import MOST_ROWS, column_of, columns_of, pack, pack_transposed, part_at, product_at, weigh_back
+from ._panels import MOST_ROWS, column_of, columns_of, pack, pack_transposed, part_at, product_at, weigh_groups
 from ._recurrent import padded_rows
 from ._softmax_rows import CHUNK, finish, sweep
 
@@ -169,7 +169,7 @@ class _Words:
         totals, spreads = np.zeros((2, n_parts * n_rows))
         asked = np.empty(n_rows, dtype)
         factors = np.empty(n_parts * n_rows, dtype)
-        width = self.n_vectors * lanes(dtype) if self.by_word else units + 1
+        width = self.n_vectors * lanes(dtype) if self.by_word else (units // MOST_ROWS + 1) * MOST_ROWS
         parts, scaled = (pool.take(n_parts * n_rows * n if train else 0, dtype) for n in (units, width))
         flat = h.reshape(-1)
         columns = self.n_vectors, self.n_columns
@@ -194,13 +194,10 @@ class _Words:
                 dw.reshape(-1), db, narrow, wide, panel, n_workers,
             )  # fmt: skip
         elif train:
-            left = scaled.reshape(n_parts, n_rows, units + 1)
+            groups = scaled.reshape(n_parts, -1)
             for s in range(n_parts):
                 begin, end = s * n_panels // n_parts * step, min(self.n_words, (s + 1) * n_panels // n_parts * step)
-                weigh_back(
-                    left[s], None, units + 1, logits[begin * n_rows :], n_rows, step, 0, 4, end - begin, dw,
-                    side_by_side=True, column=begin, adds=adds,
-                )  # fmt: skip
+                weigh_groups(groups[s], units + 1, logits[begin * n_rows :], n_rows, step, end - begin, dw, begin, adds)
         pool.give(logits, parts, scaled)
 
 
