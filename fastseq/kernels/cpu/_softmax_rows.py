@@ -6,9 +6,9 @@ read once for the weights' gradient. 700 rows and 10,000 words are 28 MB.
 
 A row's gradients are its exponentials divided by their sum, times its weight; the label's less 1 before. The sum is
 known only after the last word, so the division is made in what the exponentials are multiplied by and in the result,
-and the label's 1 is taken from the result. The exponentials need the row's largest logit, for which the largest of the
-first words stands: those of later words may be as large as e**16 then. Where that is not enough, what has been summed
-is brought down to the new one.
+and the label's 1 is taken from the result; only where the words are few exponentials become gradients at once. They
+need the row's largest logit, for which the largest of the first words stands: those of later words may be as large as
+e**16 then. Where that is not enough, what has been summed is brought down to the new one.
 """
 
 from __future__ import annotations
@@ -136,6 +136,23 @@ def _row_chunk(
     totals[place] += _exponentials(logits, first, stride, n_panels, peak)
 
 
+@jit(lean=True)
+def _divide(
+    logits,    # INOUT float, exponentials, then the gradient
+    at,        # IN  int64, the row in the first panel
+    stride,    # IN  int64, from panel to panel
+    n_panels,  # IN  int64
+    label,     # IN  int64
+    weight,    # IN  float
+    total,     # IN  float64
+):
+    step = 4 * row_lanes(logits)
+    place = at + label // step * stride + label % step
+    own = (logits[place] - total) * (weight / total)
+    _scale(logits, at, stride, n_panels, logits.dtype.type(weight / total))
+    logits[place] = own
+
+
 @parallel_jit
 def sweep(
     h,          # IN  float (r * units,)
@@ -150,6 +167,7 @@ def sweep(
     weights,    # IN  float (r,)
     smoothed,   # IN  bool
     train,      # IN  bool
+    whole,      # IN  bool, whether one chunk has all words, and its exponentials are to become gradients
     n_parts,    # IN  int64
     block,      # IN  int64, rows that are taken at a time
     logits,     # OUT float (p * r * step,), exponentials; without training room for a chunk of a block a worker
@@ -193,6 +211,8 @@ def sweep(
                     if weights[row + r] > 0:
                         _row_chunk(logits, at, stride, begin, p, deep, n_words, labels[row + r], smoothed, peaks,
                                    totals, spreads, part * n_rows + row + r, asked, row + r, dh, units)  # fmt: skip
+                        if whole:
+                            _divide(logits, at, stride, deep, labels[row + r], weights[row + r], totals[row + r])
                     elif train:
                         zero = vector_of(logits, 0.0)
                         for panel in range(p, p + deep):
@@ -256,6 +276,7 @@ def finish(
     weights,    # IN  float (r,)
     smoothing,  # IN  float64
     train,      # IN  bool
+    whole,      # IN  bool, whether gradients are there already
     n_parts,    # IN  int64
     logits,     # INOUT float (p * r * step,)
     peaks,      # IN  float (parts * r,)
@@ -288,7 +309,10 @@ def finish(
                 total += totals[s * n_rows + row] * math.exp(np.float64(peaks[s * n_rows + row]) - peak)
                 spread += spreads[s * n_rows + row]
             losses[row] = math.log(total) + peak - (1.0 - smoothing) * asked[row] - smoothing * (spread / n_words)
-            if train:
+            if train and whole:
+                _scaled_row(h[row * units : (row + 1) * units], h.dtype.type(1), 0, n_rows, row, n_vectors, n_columns,
+                            by_column, scaled)  # fmt: skip
+            elif train:
                 factor = weights[row] / total
                 label = labels[row]
                 own = total * (1.0 - smoothing)
