@@ -481,7 +481,7 @@ else:
     vector_of = _vector_of
     # vector_muladd(a, b, c): a * b + c, fused where the processor can.
     vector_muladd = _vector_muladd
-    # vector_exp_of_negative(x): e**x for numbers that are not above 0.
+    # vector_exp_of_negative(x): e**x for negative numbers, and for others up to 80.
     vector_exp_of_negative = _vector_exp_of_negative
     # vector_max(a, b): the larger ones; NaN where either is.
     vector_max = _vector_max

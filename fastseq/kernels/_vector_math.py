@@ -57,7 +57,7 @@ def muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def exp_of_negative(builder: Any, x: Any) -> Any:
-    """Return e**x for numbers that are not above 0; NaN stays NaN. Below e**-87 there is 0 for float32."""
+    """Return e**x for numbers up to 80; NaN stays NaN. Below e**-87 there is 0 for float32."""
     vector = x.type
     if not isinstance(vector.element, ir.FloatType):
         return call(builder, f"llvm.exp.{suffix(vector)}", vector, x)

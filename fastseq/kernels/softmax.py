@@ -62,10 +62,10 @@ def softmax_cross_entropy(
 
     Notes
     -----
-    The logits of some rows at a time are made, and turned into their gradients where they lie: 32 MB of them are kept,
-    or those of 64 rows where these are more; without ``train`` those of 512 words for some rows (on a device as with
-    it). Gradients below 1e-37 become 0. NaN and infinity in ``h``, ``w`` and ``b`` come out. The result has the same
-    bits for any number of threads.
+    The exponentials of some rows at a time are kept, 32 MB of them, or those of 64 rows where these are more; without
+    ``train``, on the CPU, no more than a chunk of a few hundred words and rows for each thread. Gradients below 1e-37
+    become 0. NaN and infinity in ``h``, ``w`` and ``b`` come out. The result has the same bits for any number of
+    threads.
     """
     device = device_of(h=h, w=w, b=b, weights=weights)
     h = as_floats(h, "h", 2, finite=False)

@@ -192,15 +192,16 @@ class Param:
         """Add ``grad`` to the gradient. A dense one is copied; the arrays of a row-sparse one are kept.
 
         One that is ``given`` is not copied: it was made for this, and nobody else has it. One that has a ``lender`` is
-        only read, and copied before something is added to it, as long as the lender lives; then it is as if given.
+        only read, and copied before something is added to it, as long as the lender lives; then it is as if given, so
+        it is lent to one parameter alone.
         """
         if isinstance(grad, RowSparseGrad):
             self._add_rows(grad)
             return
         if grad.shape != self.shape:
             raise ShapeError(f"the gradient has shape {grad.shape}, expected the parameter's {self.shape}")
-        foreign = given or lender is not None
-        if self.grad is None and foreign and grad.dtype == self.dtype and grad.flags.c_contiguous:
+        kept = (given or lender is not None) and grad.dtype == self.dtype and grad.flags.c_contiguous
+        if self.grad is None and kept and (is_device_array(grad) or grad.flags.writeable):
             self.grad, self._is_own = grad, False
             if not given:
                 self._lender = weakref.ref(lender)
@@ -263,6 +264,13 @@ class Param:
             return memory
         memory, self._spare = self._spare, None
         return memory
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # What copies are made from: two may not take over what was lent to one, and a lender cannot be pickled.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if self._lender is not None and not isinstance(self.grad, RowSparseGrad) and self.grad is not None:
+            state |= {"grad": self.grad.copy(), "_is_own": True}
+        return None, state | {"_lender": None, "_spare": None}
 
     def __repr__(self) -> str:
         return f"Param({self.value.shape}, {self.value.dtype})"

@@ -194,7 +194,7 @@ def _as_weights(weights: Any, counted: np.ndarray, shape: tuple[int, ...]) -> np
     return parts / total if total > 0 else parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Gradients:
     dh: np.ndarray     # (rows, H)
     dw: np.ndarray     # as the weights

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -230,6 +232,25 @@ def test_a_gradient_whose_lender_is_gone_is_changed_where_it_is():
     param.zero_grad()
     param.add_grad(np.ones(3))
     assert not np.shares_memory(param.grad, lent)
+
+
+def test_copies_of_a_parameter_have_a_copy_of_what_is_lent():
+    param, lent, lender = Param(np.zeros(3)), np.ones(3), Lender()
+    param.add_grad(lent, lender=lender)
+    for other in (copy.copy(param), copy.deepcopy(param)):
+        other.dense_grad()[:] = 7
+        assert (param.grad.tolist(), lent.tolist()) == ([1, 1, 1], [1, 1, 1])
+    del lender
+    assert copy.copy(param).dense_grad() is not param.dense_grad()
+
+
+def test_what_is_lent_read_only_is_copied():
+    param, lent, lender = Param(np.zeros(3)), np.ones(3), Lender()
+    lent.flags.writeable = False
+    param.add_grad(lent, lender=lender)
+    del lender
+    param.add_grad(np.full(3, 5.0))
+    assert (lent.tolist(), param.grad.tolist()) == ([1, 1, 1], [6, 6, 6])
 
 
 def test_a_gradient_that_is_given_is_changed_where_it_is():

@@ -104,13 +104,14 @@ def _row_chunk(
     n_words,    # IN  int64
     label,      # IN  int64
     smoothed,   # IN  bool
+    train,      # IN  bool
     peaks,      # INOUT float
     totals,     # INOUT float64
     spreads,    # INOUT float64, sums of the logits; only where smoothed
     place,      # IN  int64, of the row and the part in these
     asked,      # INOUT float, the labels' logits
     row,        # IN  int64
-    dh,         # INOUT float, the part's share of the states' gradients; empty without training
+    dh,         # INOUT float, the parts' shares of the states' gradients; empty without training
     units,      # IN  int64
 ):
     step = 4 * row_lanes(logits)
@@ -128,7 +129,7 @@ def _row_chunk(
     if not top <= peak + logits.dtype.type(_ABOVE):
         by = logits.dtype.type(math.exp(peak - top))
         totals[place] *= by
-        if p > begin and dh.shape[0]:
+        if p > begin and train:
             _scale(logits, at + begin * stride, stride, p - begin, by)
             for j in range(units):
                 dh[place * units + j] *= by
@@ -209,7 +210,7 @@ def sweep(
                 for r in range(rows):
                     at = origin + r * step
                     if weights[row + r] > 0:
-                        _row_chunk(logits, at, stride, begin, p, deep, n_words, labels[row + r], smoothed, peaks,
+                        _row_chunk(logits, at, stride, begin, p, deep, n_words, labels[row + r], smoothed, train, peaks,
                                    totals, spreads, part * n_rows + row + r, asked, row + r, dh, units)  # fmt: skip
                         if whole:
                             _divide(logits, at, stride, deep, labels[row + r], weights[row + r], totals[row + r])

@@ -208,6 +208,10 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
     """Return (losses, dh, dw, db); see the contract."""
     dtype = h.dtype
     (n_rows, units), n_words = h.shape, len(b)
+    if by_word and units == 0:
+        # There is nothing to be multiplied by column: the biases are all.
+        losses, dh, dw, db = softmax_cross_entropy(h, w.T, b, labels, weights, False, label_smoothing, train)
+        return losses, dh, dw.T, db
     losses = np.zeros(n_rows)
     dh = pool.array((n_rows if train else 0, units), dtype)
     if by_word:
@@ -236,7 +240,9 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
     if smoothed:
         # What every word has of it is the same.
         counted = weights > 0
-        share = (weights[counted] @ h[counted] * (label_smoothing / n_words)).astype(dtype)
+        # Not by BLAS, whose sums depend on the number of threads.
+        share = np.einsum("r,ru->u", weights[counted].astype(np.float64), h[counted], dtype=np.float64)
+        share = (share * (label_smoothing / n_words)).astype(dtype)
         dw -= share if by_word else share[:, None]
         db -= dtype.type(weights.sum(dtype=np.float64) * label_smoothing / n_words)
     return losses, dh, dw, db
