@@ -23,7 +23,7 @@ from numba.extending import intrinsic, lower_builtin
 from numba.np.arrayobj import populate_array
 
 from ._vector import Memory, VectorType, check_flat, splat
-from ._vector_math import call, constant, exp_of_negative, muladd, sigmoid, suffix, tanh
+from ._vector_math import call, constant, exp, muladd, sigmoid, suffix, tanh
 
 __all__ = [
     "array_at",
@@ -37,7 +37,7 @@ __all__ = [
     "tile_store",
     "tile_store_part",
     "vector_clip",
-    "vector_exp_of_negative",
+    "vector_exp",
     "vector_largest",
     "vector_load",
     "vector_max",
@@ -290,8 +290,8 @@ def _vector_tanh(typing_context, x):
 
 
 @intrinsic
-def _vector_exp_of_negative(typing_context, x):
-    return _function(exp_of_negative, 1)(typing_context, x)
+def _vector_exp(typing_context, x):
+    return _function(exp, 1)(typing_context, x)
 
 
 def _max(builder: Any, a: Any, b: Any) -> Any:
@@ -440,7 +440,7 @@ if config.DISABLE_JIT:
         tile_store,
         tile_store_part,
         vector_clip,
-        vector_exp_of_negative,
+        vector_exp,
         vector_largest,
         vector_load,
         vector_max,
@@ -481,8 +481,8 @@ else:
     vector_of = _vector_of
     # vector_muladd(a, b, c): a * b + c, fused where the processor can.
     vector_muladd = _vector_muladd
-    # vector_exp_of_negative(x): e**x for negative numbers, and for others up to 80.
-    vector_exp_of_negative = _vector_exp_of_negative
+    # vector_exp(x): e**x for numbers up to 80.
+    vector_exp = _vector_exp
     # vector_max(a, b): the larger ones; NaN where either is.
     vector_max = _vector_max
     # vector_largest(x): the largest of its numbers; NaN where one is.

@@ -22,7 +22,7 @@ __all__ = [
     "tile_store",
     "tile_store_part",
     "vector_clip",
-    "vector_exp_of_negative",
+    "vector_exp",
     "vector_largest",
     "vector_load",
     "vector_max",
@@ -129,7 +129,7 @@ def vector_muladd(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return a * b + c
 
 
-def vector_exp_of_negative(x: np.ndarray) -> np.ndarray:
+def vector_exp(x: np.ndarray) -> np.ndarray:
     """Return e**x."""
     return np.exp(x)
 

@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-from ._vector_math import call, constant, exp_of_negative, muladd, suffix
+from ._vector_math import call, constant, exp, muladd, suffix
 
 __all__ = [
     "BYTES",
@@ -334,7 +334,7 @@ def _weigher(tile: Any, scores: Any, targets: Any, products: Any = None, linear:
             zero, one = constant(vector, 0), constant(vector, 1)
             goal = goals.load(_plus(builder, first, begin), vector)
             size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
-            power = exp_of_negative(builder, builder.fneg(size))
+            power = exp(builder, builder.fneg(size))
             below = builder.fadd(one, power)
             sigmoid = builder.fdiv(builder.select(builder.fcmp_ordered(">=", x, zero), one, power), below)
             weight = builder.fmul(splat(builder, rate, vector), builder.fsub(goal, sigmoid))

@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-__all__ = ["call", "constant", "exp_of_negative", "muladd", "sigmoid", "suffix", "tanh"]
+__all__ = ["call", "constant", "exp", "muladd", "sigmoid", "suffix", "tanh"]
 
 # Cephes' expf (S. Moshier, public domain): 2**n times a polynomial of the rest, from -ln(2) / 2 to ln(2) / 2. The
 # logarithm of 2 is in two parts, the first of which is exact when multiplied by any exponent.
@@ -56,7 +56,7 @@ def muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return call(builder, f"llvm.fmuladd.{suffix(c.type)}", c.type, a, b, c)
 
 
-def exp_of_negative(builder: Any, x: Any) -> Any:
+def exp(builder: Any, x: Any) -> Any:
     """Return e**x for numbers up to 80; NaN stays NaN. Below e**-87 there is 0 for float32."""
     vector = x.type
     if not isinstance(vector.element, ir.FloatType):
@@ -91,7 +91,7 @@ def sigmoid(builder: Any, x: Any) -> Any:
     vector = x.type
     one, zero = constant(vector, 1), constant(vector, 0)
     size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
-    power = exp_of_negative(builder, builder.fneg(size))
+    power = exp(builder, builder.fneg(size))
     above = builder.select(builder.fcmp_ordered(">=", x, zero), one, power)
     return builder.fdiv(above, builder.fadd(one, power))
 
@@ -133,7 +133,7 @@ def tanh(builder: Any, x: Any) -> Any:
         return builder.fdiv(above, _polynomial(builder, square, _TANH_Q))
     one, zero = constant(vector, 1), constant(vector, 0)
     size = call(builder, f"llvm.fabs.{suffix(vector)}", vector, x)
-    power = exp_of_negative(builder, builder.fmul(size, constant(vector, -2)))
+    power = exp(builder, builder.fmul(size, constant(vector, -2)))
     large = builder.fdiv(builder.fsub(one, power), builder.fadd(one, power))
     large = builder.select(builder.fcmp_ordered("<", x, zero), builder.fneg(large), large)
     square = builder.fmul(x, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import fastseq as fs
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import softmax_cross_entropy
+from fastseq.kernels._tiles import vector_exp, vector_load, vector_store
 from fastseq.kernels.cpu import softmax as body
 
 from ..gradcheck import check_gradients
@@ -54,7 +56,22 @@ def test_pieces_and_threads(n_rows, units, n_words, by_word, smoothing, threads)
         cut = softmax_cross_entropy(h, w, b, labels, weights, **options)
     assert pieces == [turn > 0 for turn in range(-(-n_rows // (4 * body.lanes(np.float32))))]
     for one, two in zip(whole, cut):
-        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-7), (np.float64, 1e-15)])
+def test_exponentials_of_all_that_may_be_asked(dtype, tolerance):
+    lane = body.lanes(dtype)
+    x = np.linspace(-87, 80, 1000 * lane).astype(dtype)
+    out = np.empty_like(x)
+
+    @numba.njit
+    def fill(x, out):
+        for at in range(0, len(x), lane):
+            vector_store(vector_exp(vector_load(x, at)), out, at)
+
+    fill(x, out)
+    np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=tolerance)
 
 
 def slowly(h, w, b, labels, weights, smoothing=0.0):

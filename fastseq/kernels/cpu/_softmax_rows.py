@@ -23,7 +23,7 @@ from .._tiles import (
     call_at,
     flush_denormals,
     restore_denormals,
-    vector_exp_of_negative,
+    vector_exp,
     vector_largest,
     vector_load,
     vector_max,
@@ -87,7 +87,7 @@ def _exponentials(
     for p in range(n_panels):
         for v in range(0, 4 * lane, lane):
             place = at + p * stride + v
-            power = vector_exp_of_negative(vector_load(logits, place) - top)
+            power = vector_exp(vector_load(logits, place) - top)
             total = total + power
             vector_store(power, logits, place)
     return np.float64(vector_total(total))
