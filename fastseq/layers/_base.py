@@ -233,7 +233,7 @@ class Param:
                 self.grad.add_to(dense)
             self.grad = dense
         elif self._lender is not None and self._lender() is None:
-            # 6 of 190 ms of a training step of 2 x 650 units with tied weights, where rows are added to 26 MB.
+            # A copy of 10,000 x 650 tied weights (26 MB), to which the embedding adds 300 rows, takes 1.2 to 1.9 ms.
             self._lender = None
             if not is_device_array(self.grad):
                 self.grad.flags.writeable = True

@@ -207,7 +207,7 @@ class LinearCrossEntropy(Layer):
     """The output layer of a language model: ``h @ w + b``, softmax and cross-entropy in one.
 
     The same numbers as `Linear` and `SoftmaxCrossEntropy` one after the other, in less time and memory: of the logits
-    only some rows are kept, and they turn into their gradients where they lie.
+    only some rows are kept, and where nothing is trained only some words of these.
 
     Parameters
     ----------

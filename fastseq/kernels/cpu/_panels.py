@@ -52,6 +52,7 @@ __all__ = [
     "product_at",
     "project",
     "project_back",
+    "rows_summed",
     "weigh_back",
     "weigh_groups",
 ]
@@ -472,13 +473,13 @@ def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out
     _weigh_back(
         left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
         lanes(out.dtype) if side_by_side else 0, out.reshape(-1), 0, out.shape[1], turn_by,
-        _rows_summed(n_rows, step * out.itemsize), False, get_num_threads(),
+        rows_summed(n_rows, step * out.itemsize), False, get_num_threads(),
     )  # fmt: skip
     if spread:
         pool.give(left)
 
 
-def _rows_summed(n_rows, n_bytes):
+def rows_summed(n_rows, n_bytes):
     """Return how many rows of a panel, each of so many bytes, are summed at a time."""
     n_parts = -(-n_rows // max(64, _SUMMED_BYTES // n_bytes))
     return -(-n_rows // n_parts)
@@ -492,7 +493,7 @@ def weigh_groups(groups, n, panels, n_rows, step, n_words, out, column, adds):
     """
     _weigh_back(
         groups, MOST_ROWS, n_rows * MOST_ROWS, n, MOST_ROWS, panels, n_rows, step, 0, part_at(4, out.dtype), n_words,
-        lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0, _rows_summed(n_rows, step * out.itemsize), adds,
+        lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0, rows_summed(n_rows, step * out.itemsize), adds,
         get_num_threads(),
     )  # fmt: skip
 

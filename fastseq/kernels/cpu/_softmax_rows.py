@@ -185,6 +185,7 @@ def sweep(
     wide,       # IN  int64, of that for those of one more
     n_workers,  # IN  int64
 ):
+    """Make the logits, their exponentials and the states' gradients by these: chunk by chunk for a block of rows."""
     lane = row_lanes(logits)
     step = 4 * lane
     n_blocks = -(-n_rows // block)
@@ -295,6 +296,7 @@ def finish(
     scaled,     # OUT float, states times what the exponentials have to be multiplied by, for each part
     factors,    # OUT float (parts * r,), what that is
 ):
+    """Make the losses and the states' gradients of what the parts have left, and what `sweep`'s are multiplied by."""
     lane = row_lanes(logits)
     step = 4 * lane
     for row in prange(n_rows):

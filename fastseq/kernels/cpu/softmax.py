@@ -17,7 +17,17 @@ from .._jit import parallel_jit
 from .._tiles import call_at, flush_denormals, restore_denormals
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import MOST_ROWS, column_of, columns_of, pack, pack_transposed, part_at, product_at, weigh_groups
+from ._panels import (
+    MOST_ROWS,
+    column_of,
+    columns_of,
+    pack,
+    pack_transposed,
+    part_at,
+    product_at,
+    rows_summed,
+    weigh_groups,
+)
 from ._recurrent import padded_rows
 from ._softmax_rows import CHUNK, finish, sweep
 
@@ -26,14 +36,13 @@ __all__ = ["softmax_cross_entropy"]
 # Bytes of logits that are kept at a time: all of 700 rows and 10,000 words. Fewer rows would meet the whole gradient of
 # the weights, 26 MB at 650 units, more often; more would not stay in the last cache at all.
 _LOGITS_BYTES = 2**25
-# Rows that meet some words at a time, at most and at least.
+# Rows that meet some words at a time, at most (650 units: 45.9 ms with 384, 47.5 with 192, 52.7 with 96), at least.
 _ROWS = 384
 _LEAST_ROWS = 24
-# Rows times parts of the words that there are to be for many threads to work on; a part has four chunks at least.
-_SPREAD = 1536
+# The words are in parts where rows are few: as many that rows times parts are about so many, for many threads to work
+# on, but no more than that, and a part has four chunks at least.
+_ROWS_OF_PARTS = 1536
 _MOST_PARTS = 4
-# Rows that the weights' gradients are summed of at a time where words are rows.
-_DEPTH = 2048
 
 # One gate, words beside one another.
 _SIDE = (1, (0, 0, 0, 0), True)
@@ -115,7 +124,7 @@ def _weigh_words(
 
 def _parts_of(n_rows, n_panels):
     """Return how many parts the words are in: by sizes alone, for the sums' order is theirs."""
-    return max(1, min(_MOST_PARTS, _SPREAD // max(1, n_rows), n_panels // (4 * CHUNK)))
+    return max(1, min(_MOST_PARTS, _ROWS_OF_PARTS // max(1, n_rows), n_panels // (4 * CHUNK)))
 
 
 def _block_of(n_rows, n_parts):
@@ -160,7 +169,10 @@ class _Words:
             pool.give(self.packed_back)
 
     def losses_and_grad(self, h, labels, weights, smoothing, even, train, losses, dh, dw, db, adds):
-        """Fill ``losses``, and with ``train`` ``dh``; fill or add to ``dw`` and ``db``, for some rows."""
+        """Fill ``losses``, and with ``train`` ``dh``, and fill or add to ``dw`` and ``db``, for some rows.
+
+        Where words are columns, ``dw`` has a row more, which is ``db``.
+        """
         n_rows, units, step, n_panels, dtype = len(h), self.units, self.step, self.n_panels, self.dtype
         n_parts, n_workers = _parts_of(n_rows, n_panels), get_num_threads()
         block = _block_of(n_rows, n_parts)
@@ -178,8 +190,8 @@ class _Words:
         columns = self.n_vectors, self.n_columns
         # Without units there are no columns.
         n_columns = max(1, self.n_columns)
-        each = self.n_vectors // n_columns, -(-self.n_vectors // n_columns), 4
-        narrow, wide, panel = (part_at(max(1, n), dtype) for n in each)
+        widths = self.n_vectors // n_columns, -(-self.n_vectors // n_columns), 4
+        narrow, wide, panel = (part_at(max(1, n), dtype) for n in widths)
         sweep(
             flat, n_rows, units, self.packed, len(self.packed) // n_panels, self.bias, n_panels, self.n_words, labels,
             weights, smoothing > 0, train, whole, n_parts, block, logits, peaks, totals, spreads, asked,
@@ -191,7 +203,7 @@ class _Words:
             self.by_word, scaled, factors,
         )  # fmt: skip
         if train and self.by_word:
-            depth = -(-n_rows // -(-n_rows // _DEPTH))
+            depth = rows_summed(n_rows, step * dtype.itemsize)
             _weigh_words(
                 logits, n_rows, n_panels, self.n_words, n_parts, scaled, factors, units, *columns, depth, adds,
                 dw.reshape(-1), db, narrow, wide, panel, n_workers,
@@ -215,14 +227,14 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
     losses = np.zeros(n_rows)
     dh = pool.array((n_rows if train else 0, units), dtype)
     if by_word:
-        both = dw, db = pool.array((n_words if train else 0, units), dtype), np.empty(n_words, dtype)
+        written = dw = pool.array((n_words if train else 0, units), dtype)
+        db = np.empty(n_words, dtype)
     else:
         # The last row is that of the biases.
-        both = (pool.array((units + 1, n_words if train else 0), dtype),)
-        dw, db = both[0][:units], both[0][units]
+        written = pool.array((units + 1, n_words if train else 0), dtype)
+        dw, db = written[:units], written[units]
     if n_rows == 0:
-        for each in both:
-            each[:] = 0
+        dw[:], db[:] = 0, 0
         return losses, dh, dw, db
     smoothed = train and label_smoothing > 0
     even = w.sum(0 if by_word else 1, dtype=np.float64).astype(dtype) if smoothed else np.empty(0, dtype)
@@ -234,7 +246,7 @@ def softmax_cross_entropy(h, w, b, labels, weights, by_word, label_smoothing, tr
         first, end = chunk * n_rows // n_chunks, (chunk + 1) * n_rows // n_chunks
         words.losses_and_grad(
             h[first:end], labels[first:end], weights[first:end], label_smoothing, even, train, losses[first:end],
-            dh[first:end], both[0], db, chunk > 0,
+            dh[first:end], written, db, chunk > 0,
         )  # fmt: skip
     words.give()
     if smoothed:
