@@ -155,13 +155,25 @@ def _tile_outer(typing_context, tile, like, a, a_at, a_row, b, b_at):
         sums, _, a_data, a_first, a_stride, b_data, b_first = arguments
         left, right = Memory(context, builder, a, a_data), Memory(context, builder, b, b_data)
         width = right.vector.count
-        columns = [right.load(_move(builder, b_first, v * width)) for v in range(like.count)]
-        old = cgutils.unpack_tuple(builder, sums, tile.count)
-        new = []
-        for row, place in enumerate(_places(builder, a_first, a_stride, tile.count // like.count)):
-            factor = left.splat(place)
-            for v, column in enumerate(columns):
-                new.append(muladd(builder, factor, column, old[row * like.count + v]))
+        new = cgutils.unpack_tuple(builder, sums, tile.count)
+        places = _places(builder, a_first, a_stride, tile.count // like.count)
+        # The side that has fewer is loaded first and kept, the other passes by one at a time, and LLVM keeps the order.
+        # 3 x 4 sums, 3 factors and one column are the 16 registers of AVX; with 4 columns kept there were moves and
+        # stores between the products (1024 x 1024 x 1024 at 75 instead of 157 GFLOP/s, two cores of a Zen 3).
+        factors = [left.splat(place) for place in places] if len(places) < like.count else []
+        columns = [] if factors else [right.load(_move(builder, b_first, v * width)) for v in range(like.count)]
+        if factors:
+            for v in range(like.count):
+                column = right.load(_move(builder, b_first, v * width))
+                for row, factor in enumerate(factors):
+                    turn = row * like.count + v
+                    new[turn] = muladd(builder, factor, column, new[turn])
+        else:
+            for row, place in enumerate(places):
+                factor = left.splat(place)
+                for v, column in enumerate(columns):
+                    turn = row * like.count + v
+                    new[turn] = muladd(builder, factor, column, new[turn])
         return context.make_tuple(builder, tile, new)
 
     return tile(tile, like, a, _INT64, _INT64, b, _INT64), generate

@@ -17,6 +17,7 @@ number of threads.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numba
@@ -42,6 +43,9 @@ from .._vector import BYTES, lanes, prefetch, row_add, row_lanes, row_zeros
 from ._memory import pool
 
 __all__ = [
+    "GROUP",
+    "TILE_ROWS",
+    "WHOLE_TILES",
     "add_columns",
     "column_of",
     "columns_of",
@@ -57,8 +61,14 @@ __all__ = [
     "weigh_groups",
 ]
 
-# Rows of a tile whose sums, with what they are made from, fill the registers: 32 with AVX-512, 16 with AVX.
-MOST_ROWS = 6 if BYTES == 64 else 3
+# Rows of a tile by its vectors: the sums and what they are made from fill the registers, 32 with AVX-512 and 16 with
+# AVX. There 4 rows of 3 vectors make 181 GFLOP/s of 6400 x 512 x 2040 and 3 rows 136; 4 rows of 2 make 167, 3 rows 139
+# and 6 rows 120; 6 rows of 1 make 137, 3 rows 73 (two cores of a Zen 3).
+TILE_ROWS = {1: 6, 2: 6, 3: 6, 4: 6} if BYTES == 64 else {1: 6, 2: 4, 3: 4, 4: 3}
+# Columns of a left operand that stand beside one another for products with panels of four vectors.
+GROUP = TILE_ROWS[4]
+# Rows that are whole tiles whatever the vectors.
+WHOLE_TILES = math.lcm(*TILE_ROWS.values())
 # Rows that are spread at a time.
 _SPREAD = 32
 # Bytes of rows of a left operand whose products with all panels are made, and how many rows at most: with 256 KB and
@@ -67,14 +77,15 @@ _ROWS_BYTES = 2**19
 _MOST_KEPT = 384
 # Rows for which panels may pass by once more so that all threads have as many.
 _LEAST_BLOCK = 48
-# Bytes of a panel that is summed at a time: 64 KB (3712 x 256 x 1024: 389 GFLOP/s, with 256 KB 349).
-_DEPTH_BYTES = 2**16
+# Bytes of a panel that is summed at a time: 64 KB with AVX-512 (3712 x 256 x 1024: 389 GFLOP/s, with 256 KB 349), 32 KB
+# with AVX (6400 x 1536 x 512: 165 GFLOP/s, with 64 KB 132; 700 x 2600 x 650: 162 and 156).
+_DEPTH_BYTES = 2**10 * BYTES
 # Rows of weights that are packed at a time.
 _PACKED_ROWS = 4
 # Bytes of a panel that weights' gradients are summed of at a time: the sums are stored and read again as seldom as that
 # (1400 x 1150 x 4600: 430 GFLOP/s with 512 KB, 407 with 256; 6400 x 512 x 2048: 418 and 411; 3712 x 256 x 1024: 422 and
-# 413).
-_SUMMED_BYTES = 2**19
+# 413). With AVX 256 KB (6400 x 512 x 2048: 174 GFLOP/s, 162 with 512 KB; 3712 x 256 x 1024: 168 and 157).
+_SUMMED_BYTES = 2**13 * BYTES
 # Bytes of rows up to which groups of their columns are read where they lie: 0.138 instead of 0.165 ms for 700 x 100 x
 # 400, as long for 700 x 650 x 2600, 5.0 instead of 4.7 for 3712 x 256 x 1024.
 _DIRECT_BYTES = 2**20
@@ -84,7 +95,8 @@ _ALL = np.empty(0, np.int64)
 @cache
 def multiply(n_vectors):
     """Return the product of some rows with one panel of ``n_vectors``, a compiled function."""
-    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, MOST_ROWS) for rows in range(1, 7))
+    most = TILE_ROWS[n_vectors]
+    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, most) for rows in range(1, 7))
 
     def panel_product(
         n_rows,    # IN  int64
@@ -106,7 +118,7 @@ def multiply(n_vectors):
         out_row,   # IN  int64
     ):
         like = row_zeros(b, n1)
-        n_tiles = -(-n_rows // MOST_ROWS)
+        n_tiles = -(-n_rows // most)
         row = 0
         for turn in range(n_tiles):
             # Tiles as equal as can be: 20 rows are four of 5 and not three of 6 and one of 2.
@@ -157,16 +169,18 @@ def _tile(
 def _summed(tile, like, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step):
     for block in range(n_blocks):
         at = a_at + block * a_block
-        for k in range(n):
-            tile = tile_outer(tile, like, a, at + k * a_step, a_row, b, b_at + k * b_step)
-        b_at += n * b_step
+        for _ in range(n):
+            tile = tile_outer(tile, like, a, at, a_row, b, b_at)
+            at += a_step
+            b_at += b_step
     return tile
 
 
 @cache
 def multiply_in_part(n_vectors):
     """Return as `multiply`, for a result that is not in panels: its last vectors may be cut."""
-    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, MOST_ROWS) for rows in range(1, 7))
+    most = TILE_ROWS[n_vectors]
+    n1, n2, n3, n4, n5, n6 = (n_vectors * min(rows, most) for rows in range(1, 7))
 
     def part_product(
         n_rows,    # IN  int64
@@ -181,7 +195,7 @@ def multiply_in_part(n_vectors):
         less,      # IN  int64, by how much that falls from one vector to the next
     ):  # fmt: skip
         like = row_zeros(b, n1)
-        n_tiles = -(-n_rows // MOST_ROWS)
+        n_tiles = -(-n_rows // most)
         row = 0
         for turn in range(n_tiles):
             rows = (n_rows - row) // (n_tiles - turn)
@@ -286,7 +300,7 @@ def _blocks(n_rows, most):
     even = -(-n_blocks // n_threads) * n_threads
     if n_rows >= _LEAST_BLOCK * even:
         n_blocks = even
-    return max(1, -(-n_rows // max(1, n_blocks) // MOST_ROWS)) * MOST_ROWS
+    return max(1, -(-n_rows // max(1, n_blocks) // WHOLE_TILES)) * WHOLE_TILES
 
 
 def project(x, n_rows, packed, bias, n_vectors, out, step, first):
@@ -377,31 +391,39 @@ def project_back(gates, n_rows, step, first, n, packed, out):
                   depth, group, narrow, wide)  # fmt: skip
 
 
-@parallel_jit
-def _spread(
-    rows,      # IN  float (s * row,)
-    row,       # IN  int64
-    which,     # IN  int64 (r,) numbers of rows; empty: all in order
-    n_rows,    # IN  int64, r
-    n,         # IN  int64, columns that are wanted
-    out,       # OUT float (groups * r * MOST_ROWS,)
-):
-    n_whole = n // MOST_ROWS
-    # Some rows at a time: a line of the cache holds the columns of more than one group.
-    for block in prange(-(-n_rows // _SPREAD)):
-        for r in range(block * _SPREAD, min(n_rows, (block + 1) * _SPREAD)):
-            at = (which[r] if which.shape[0] else r) * row
-            to = r * MOST_ROWS
-            for _ in range(n_whole):
-                # Of a constant length: 700 rows of 650 numbers take 0.14 instead of 0.33 ms.
-                for i in range(MOST_ROWS):
-                    out[to + i] = rows[at + i]
-                at += MOST_ROWS
-                to += n_rows * MOST_ROWS
-            left = n - n_whole * MOST_ROWS
-            if left:
-                for i in range(MOST_ROWS):
-                    out[to + i] = rows[at + i] if i < left else 0
+@cache
+def _spread(m):
+    """Return the function that puts m columns of all rows beside one another, group after group.
+
+    One for each m: with loops of a constant length 700 rows of 650 numbers take 0.14 instead of 0.33 ms.
+    """
+
+    def spread_columns(
+        rows,      # IN  float (s * row,)
+        row,       # IN  int64
+        which,     # IN  int64 (r,) numbers of rows; empty: all in order
+        n_rows,    # IN  int64, r
+        n,         # IN  int64, columns that are wanted
+        out,       # OUT float (groups * r * m,)
+    ):
+        n_whole = n // m
+        # Some rows at a time: a line of the cache holds the columns of more than one group.
+        for block in prange(-(-n_rows // _SPREAD)):
+            for r in range(block * _SPREAD, min(n_rows, (block + 1) * _SPREAD)):
+                at = (which[r] if which.shape[0] else r) * row
+                to = r * m
+                for _ in range(n_whole):
+                    for i in range(m):
+                        out[to + i] = rows[at + i]
+                    at += m
+                    to += n_rows * m
+                left = n - n_whole * m
+                if left:
+                    for i in range(m):
+                        out[to + i] = rows[at + i] if i < left else 0
+
+    spread_columns.__qualname__ = f"spread_columns_{m}"
+    return parallel_jit(spread_columns)
 
 
 @parallel_jit
@@ -464,12 +486,12 @@ def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out
     if n == 0 or n_rows == 0:
         out[:] = 0
         return
-    m, width = MOST_ROWS, rows.shape[1]
+    m, width = TILE_ROWS[n_gates], rows.shape[1]
     spread = which is not None or n_rows * width * rows.itemsize > _DIRECT_BYTES
     left, left_row, left_group = rows.reshape(-1), width, m
     if spread:
         left, left_row, left_group = pool.take(-(-n // m) * n_rows * m, rows.dtype), m, n_rows * m
-        _spread(rows.reshape(-1), width, _ALL if which is None else which, n_rows, n, left)
+        _spread(m)(rows.reshape(-1), width, _ALL if which is None else which, n_rows, n, left)
     _weigh_back(
         left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
         lanes(out.dtype) if side_by_side else 0, out.reshape(-1), 0, out.shape[1], turn_by,
@@ -488,11 +510,11 @@ def rows_summed(n_rows, n_bytes):
 def weigh_groups(groups, n, panels, n_rows, step, n_words, out, column, adds):
     """Write, or with ``adds`` add, a transpose times panels into the columns of ``out`` from ``column`` on.
 
-    ``groups`` are the rows' numbers, MOST_ROWS of each row beside one another, ``n`` of a row in all; the panels are of
+    ``groups`` are the rows' numbers, GROUP of each row beside one another, ``n`` of a row in all; the panels are of
     four vectors of words beside one another.
     """
     _weigh_back(
-        groups, MOST_ROWS, n_rows * MOST_ROWS, n, MOST_ROWS, panels, n_rows, step, 0, part_at(4, out.dtype), n_words,
+        groups, GROUP, n_rows * GROUP, n, GROUP, panels, n_rows, step, 0, part_at(4, out.dtype), n_words,
         lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0, rows_summed(n_rows, step * out.itemsize), adds,
         get_num_threads(),
     )  # fmt: skip

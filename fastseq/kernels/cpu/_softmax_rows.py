@@ -32,7 +32,7 @@ from .._tiles import (
     vector_total,
 )
 from .._vector import row_lanes
-from ._panels import MOST_ROWS, column_of
+from ._panels import GROUP, column_of
 
 __all__ = ["CHUNK", "finish", "sweep"]
 
@@ -254,17 +254,17 @@ def _scaled_row(
                 goal[j] = some[j] * times
             goal[some.shape[0] :] = 0
     else:
-        n_whole = units // MOST_ROWS
-        at = (part * (n_whole + 1) * n_rows + row) * MOST_ROWS
+        n_whole = units // GROUP
+        at = (part * (n_whole + 1) * n_rows + row) * GROUP
         for group in range(n_whole):
-            goal, some = scaled[at : at + MOST_ROWS], mine[group * MOST_ROWS : (group + 1) * MOST_ROWS]
-            for j in range(MOST_ROWS):
+            goal, some = scaled[at : at + GROUP], mine[group * GROUP : (group + 1) * GROUP]
+            for j in range(GROUP):
                 goal[j] = some[j] * times
-            at += n_rows * MOST_ROWS
+            at += n_rows * GROUP
         # Behind them the state that always is 1; for it alone where the others end with a group.
-        left = units - n_whole * MOST_ROWS
-        for j in range(MOST_ROWS):
-            scaled[at + j] = mine[n_whole * MOST_ROWS + j] * times if j < left else times if j == left else 0
+        left = units - n_whole * GROUP
+        for j in range(GROUP):
+            scaled[at + j] = mine[n_whole * GROUP + j] * times if j < left else times if j == left else 0
 
 
 @parallel_jit
@@ -292,7 +292,7 @@ def finish(
     parts,      # INOUT float (parts * r * units,), shares of the states' gradients
     losses,     # OUT float64 (r,)
     dh,         # OUT float (r * units,)
-    by_column,  # IN  bool, whether the next are in the columns of the states' gradients; else in groups of MOST_ROWS
+    by_column,  # IN  bool, whether the next are in the columns of the states' gradients; else in groups of GROUP
     scaled,     # OUT float, states times what the exponentials have to be multiplied by, for each part
     factors,    # OUT float (parts * r,), what that is
 ):

@@ -18,7 +18,8 @@ from .._tiles import call_at, flush_denormals, restore_denormals
 from .._vector import lanes, row_lanes
 from ._memory import pool
 from ._panels import (
-    MOST_ROWS,
+    GROUP,
+    WHOLE_TILES,
     column_of,
     columns_of,
     pack,
@@ -133,7 +134,7 @@ def _block_of(n_rows, n_parts):
     n_blocks = -(-n_rows // _ROWS)
     n_blocks = -(-(-(-n_blocks * n_parts // n_threads) * n_threads) // n_parts)
     n_blocks = max(1, min(n_blocks, n_rows // _LEAST_ROWS))
-    return -(-n_rows // n_blocks // MOST_ROWS) * MOST_ROWS
+    return -(-n_rows // n_blocks // WHOLE_TILES) * WHOLE_TILES
 
 
 class _Words:
@@ -181,7 +182,7 @@ class _Words:
         totals, spreads = np.zeros((2, n_parts * n_rows))
         asked = np.empty(n_rows, dtype)
         factors = np.empty(n_parts * n_rows, dtype)
-        width = self.n_vectors * lanes(dtype) if self.by_word else (units // MOST_ROWS + 1) * MOST_ROWS
+        width = self.n_vectors * lanes(dtype) if self.by_word else (units // GROUP + 1) * GROUP
         # Few words: 3200 rows, 256 units and 65 words took 2.6 instead of 2.2 ms with shares and factors.
         whole = train and not self.by_word and smoothing == 0 and n_panels <= CHUNK
         scaled = pool.take(n_parts * n_rows * width if train else 0, dtype)
