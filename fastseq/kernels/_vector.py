@@ -258,14 +258,25 @@ def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
         sums, _, a_array, a_places, first_a, b_array, b_places, first_b, step = arguments
         left, right = Memory(context, builder, a, a_array), Memory(context, builder, b, b_array)
 
-        def rows_of(memory, places_type, places, first, count):
-            at = (_number(context, builder, places_type, places, _plus(builder, first, t)) for t in range(count))
-            return [memory.load(builder.add(place, step)) for place in at]
+        def row(memory, places_type, places, first, turn):
+            at = _number(context, builder, places_type, places, _plus(builder, first, turn))
+            return memory.load(builder.add(at, step))
 
-        x = rows_of(left, a_at, a_places, first_a, rows)
-        y = rows_of(right, b_at, b_places, first_b, columns)
-        old = cgutils.unpack_tuple(builder, sums, tile.count)
-        new = [muladd(builder, x[t // columns], y[t % columns], old[t]) for t in range(tile.count)]
+        new = cgutils.unpack_tuple(builder, sums, tile.count)
+        # The fewer rows are kept and the others pass by one at a time, as in `_tiles.tile_outer`: 2 x 6 sums and 3 rows
+        # are 15 of AVX's 16 registers (dim 100: 4.7 instead of 4.1 million words a second).
+        if rows < columns:
+            x = [row(left, a_at, a_places, first_a, t) for t in range(rows)]
+            for j in range(columns):
+                y = row(right, b_at, b_places, first_b, j)
+                for i in range(rows):
+                    new[i * columns + j] = muladd(builder, x[i], y, new[i * columns + j])
+        else:
+            y = [row(right, b_at, b_places, first_b, t) for t in range(columns)]
+            for i in range(rows):
+                x = row(left, a_at, a_places, first_a, i)
+                for j in range(columns):
+                    new[i * columns + j] = muladd(builder, x, y[j], new[i * columns + j])
         return context.make_tuple(builder, tile, new)
 
     return tile(tile, n, a, a_at, types.int64, b, b_at, types.int64, types.int64), generate
