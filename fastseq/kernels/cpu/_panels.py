@@ -426,6 +426,21 @@ def _spread(m):
     return parallel_jit(spread_columns)
 
 
+@jit(copied=True)
+def _task_at(work, n_panels, n_groups, share_rest):
+    """Return the number of the panel's group where so much work, in quarters of a group, has been done."""
+    whole = 4 * (n_panels - 1) * n_groups
+    return work // 4 if work < whole else (n_panels - 1) * n_groups + (work - whole) // share_rest
+
+
+def _rest_of(n_gates, n_units, side_by_side, dtype):
+    """Return what `_weigh_back` needs of the last panel."""
+    lane = lanes(dtype)
+    n_rest = -(-(n_units - (n_units - 1) // (4 * lane) * 4 * lane) // lane) if side_by_side else n_gates
+    # One vector is as much work as two: its sums wait for one another.
+    return part_at(n_rest, dtype), max(2, n_rest) if n_rest < n_gates else 4
+
+
 @parallel_jit
 def _weigh_back(
     left,      # IN  float, flat
@@ -437,7 +452,9 @@ def _weigh_back(
     n_rows,    # IN  int64, r
     step,      # IN  int64
     first,     # IN  int64
-    product,   # IN  int64, the address of the function for as many gates as a panel has
+    product,   # IN  int64, the address of the function for as many vectors as a panel has
+    product_rest,  # IN  int64, of that for as many as the last one has
+    share_rest,  # IN  int64, the work that the last one is, in quarters of another's
     n_units,   # IN  int64
     units,     # IN  int64, units from one vector of a panel to the next: 0 where they are gates of the same units
     out,       # OUT float (n * row,)
@@ -452,21 +469,21 @@ def _weigh_back(
     n_groups = -(-n // m)
     panel_units = lane + 3 * units
     n_panels = -(-n_units // panel_units)
-    n_tasks = n_panels * n_groups
+    n_work = (4 * (n_panels - 1) + share_rest) * n_groups
     for worker in prange(n_workers):
         before = flush_denormals()
         # Some rows at a time: of the left operand and of the gates they stay in the third cache for all of the result.
         for r in range(0, n_rows, depth):
             deep = min(depth, n_rows - r)
-            task = worker * n_tasks // n_workers
-            end = (worker + 1) * n_tasks // n_workers
+            task = _task_at(worker * n_work // n_workers, n_panels, n_groups, share_rest)
+            end = _task_at((worker + 1) * n_work // n_workers, n_panels, n_groups, share_rest)
             while task < end:
                 p = task // n_groups
                 begin_group = task % n_groups
                 end_group = min(n_groups, begin_group + end - task)
                 # A gate's columns are n_units apart in the result; the next units' are beside them.
                 for group in range(begin_group, end_group):
-                    call_at(product, (
+                    call_at(product if p < n_panels - 1 else product_rest, (
                         min(m, n - group * m), left, group * left_group + r * left_row, 1, left_row, 0,
                         1, deep, gates,
                         (p * n_rows + r) * step + first, step, adds or r > 0, out,
@@ -493,9 +510,9 @@ def weigh_back(rows, which, n, gates, n_rows, step, first, n_gates, n_units, out
         left, left_row, left_group = pool.take(-(-n // m) * n_rows * m, rows.dtype), m, n_rows * m
         _spread(m)(rows.reshape(-1), width, _ALL if which is None else which, n_rows, n, left)
     _weigh_back(
-        left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype), n_units,
-        lanes(out.dtype) if side_by_side else 0, out.reshape(-1), 0, out.shape[1], turn_by,
-        rows_summed(n_rows, step * out.itemsize), False, get_num_threads(),
+        left, left_row, left_group, n, m, gates, n_rows, step, first, part_at(n_gates, out.dtype),
+        *_rest_of(n_gates, n_units, side_by_side, out.dtype), n_units, lanes(out.dtype) if side_by_side else 0,
+        out.reshape(-1), 0, out.shape[1], turn_by, rows_summed(n_rows, step * out.itemsize), False, get_num_threads(),
     )  # fmt: skip
     if spread:
         pool.give(left)
@@ -514,9 +531,9 @@ def weigh_groups(groups, n, panels, n_rows, step, n_words, out, column, adds):
     four vectors of words beside one another.
     """
     _weigh_back(
-        groups, GROUP, n_rows * GROUP, n, GROUP, panels, n_rows, step, 0, part_at(4, out.dtype), n_words,
-        lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0, rows_summed(n_rows, step * out.itemsize), adds,
-        get_num_threads(),
+        groups, GROUP, n_rows * GROUP, n, GROUP, panels, n_rows, step, 0, part_at(4, out.dtype),
+        *_rest_of(4, n_words, True, out.dtype), n_words, lanes(out.dtype), out.reshape(-1), column, out.shape[1], 0,
+        rows_summed(n_rows, step * out.itemsize), adds, get_num_threads(),
     )  # fmt: skip
 
 

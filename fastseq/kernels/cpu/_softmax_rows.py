@@ -47,7 +47,8 @@ def _scale(
     logits,    # INOUT float
     at,        # IN  int64, the row in the first panel
     stride,    # IN  int64, from panel to panel
-    n_panels,  # IN  int64
+    n_panels,  # IN  int64, whole ones
+    rest,      # IN  int64, numbers of the one behind them: some vectors
     by,        # IN  float
 ):
     lane = row_lanes(logits)
@@ -56,6 +57,8 @@ def _scale(
         for v in range(0, 4 * lane, lane):
             place = at + p * stride + v
             vector_store(vector_load(logits, place) * times, logits, place)
+    for place in range(at + n_panels * stride, at + n_panels * stride + rest, lane):
+        vector_store(vector_load(logits, place) * times, logits, place)
 
 
 @jit(lean=True)
@@ -63,14 +66,24 @@ def _largest(
     logits,    # IN  float
     at,        # IN  int64, the row in the first panel
     stride,    # IN  int64, from panel to panel
-    n_panels,  # IN  int64
+    n_panels,  # IN  int64, whole ones
+    rest,      # IN  int64, numbers of the one behind them
 ):
     lane = row_lanes(logits)
     most = vector_load(logits, at)
     for p in range(n_panels):
         for v in range(0, 4 * lane, lane):
             most = vector_max(most, vector_load(logits, at + p * stride + v))
+    for place in range(at + n_panels * stride, at + n_panels * stride + rest, lane):
+        most = vector_max(most, vector_load(logits, place))
     return vector_largest(most)
+
+
+@jit(copied=True)
+def _exponential(logits, place, top, total):
+    power = vector_exp(vector_load(logits, place) - top)
+    vector_store(power, logits, place)
+    return total + power
 
 
 @jit(lean=True)
@@ -78,7 +91,8 @@ def _exponentials(
     logits,    # INOUT float, then e**(logit - peak)
     at,        # IN  int64, the row in the first panel
     stride,    # IN  int64, from panel to panel
-    n_panels,  # IN  int64
+    n_panels,  # IN  int64, whole ones
+    rest,      # IN  int64, numbers of the one behind them
     peak,      # IN  float
 ):
     lane = row_lanes(logits)
@@ -86,10 +100,9 @@ def _exponentials(
     total = vector_of(logits, 0.0)
     for p in range(n_panels):
         for v in range(0, 4 * lane, lane):
-            place = at + p * stride + v
-            power = vector_exp(vector_load(logits, place) - top)
-            total = total + power
-            vector_store(power, logits, place)
+            total = _exponential(logits, at + p * stride + v, top, total)
+    for place in range(at + n_panels * stride, at + n_panels * stride + rest, lane):
+        total = _exponential(logits, place, top, total)
     return np.float64(vector_total(total))
 
 
@@ -100,7 +113,8 @@ def _row_chunk(
     stride,     # IN  int64, from panel to panel
     begin,      # IN  int64, the first panel of the part
     p,          # IN  int64, the first panel of the chunk
-    n_panels,   # IN  int64, of the chunk
+    n_panels,   # IN  int64, whole ones of the chunk
+    rest,       # IN  int64, numbers of the one behind them
     n_words,    # IN  int64
     label,      # IN  int64
     smoothed,   # IN  bool
@@ -116,25 +130,25 @@ def _row_chunk(
 ):
     step = 4 * row_lanes(logits)
     first = at + p * stride
-    if p <= label // step < p + n_panels:
+    if p * step <= label < (p + n_panels) * step + rest:
         asked[row] = logits[at + label // step * stride + label % step]
     if smoothed:
         spread = 0.0
-        for word in range(p * step, min(n_words, (p + n_panels) * step)):
+        for word in range(p * step, min(n_words, (p + n_panels) * step + rest)):
             spread += logits[at + word // step * stride + word % step]
         spreads[place] += spread
-    top = _largest(logits, first, stride, n_panels)
+    top = _largest(logits, first, stride, n_panels, rest)
     peak = peaks[place]
     # NaN is not below anything: it becomes the peak, and all that is multiplied by what it makes.
     if not top <= peak + logits.dtype.type(_ABOVE):
         by = logits.dtype.type(math.exp(peak - top))
         totals[place] *= by
         if p > begin and train:
-            _scale(logits, at + begin * stride, stride, p - begin, by)
+            _scale(logits, at + begin * stride, stride, p - begin, 0, by)
             for j in range(units):
                 dh[place * units + j] *= by
         peak = peaks[place] = top
-    totals[place] += _exponentials(logits, first, stride, n_panels, peak)
+    totals[place] += _exponentials(logits, first, stride, n_panels, rest, peak)
 
 
 @jit(lean=True)
@@ -142,7 +156,8 @@ def _divide(
     logits,    # INOUT float, exponentials, then the gradient
     at,        # IN  int64, the row in the first panel
     stride,    # IN  int64, from panel to panel
-    n_panels,  # IN  int64
+    n_panels,  # IN  int64, whole ones
+    rest,      # IN  int64, numbers of the one behind them
     label,     # IN  int64
     weight,    # IN  float
     total,     # IN  float64
@@ -150,7 +165,7 @@ def _divide(
     step = 4 * row_lanes(logits)
     place = at + label // step * stride + label % step
     own = (logits[place] - total) * (weight / total)
-    _scale(logits, at, stride, n_panels, logits.dtype.type(weight / total))
+    _scale(logits, at, stride, n_panels, rest, logits.dtype.type(weight / total))
     logits[place] = own
 
 
@@ -180,7 +195,9 @@ def sweep(
     n_vectors,  # IN  int64, of a row of the states' gradients
     n_columns,  # IN  int64, that they are in
     dh,         # OUT float (parts * r * units,)
+    rest,       # IN  int64, numbers of the last panel that are made: vectors with words in them
     product,    # IN  int64, the address of the function for panels of words
+    product_rest,  # IN  int64, of that for the last one
     narrow,     # IN  int64, of that for columns of n_vectors // n_columns vectors
     wide,       # IN  int64, of that for those of one more
     n_workers,  # IN  int64
@@ -200,21 +217,24 @@ def sweep(
             p = begin
             while p < end:
                 deep = min(CHUNK, end - p)
+                n_whole = deep if p + deep < n_panels or rest == step else deep - 1
+                left = rest if n_whole < deep else 0
                 # Where the block's first row is in a panel numbered 0.
                 stride = (n_rows if train else block) * step
                 origin = row * step if train else (worker * CHUNK - p) * stride
                 for panel in range(p, p + deep):
-                    call_at(product, (
+                    call_at(product if panel < n_panels - 1 else product_rest, (
                         rows, h, row * units, units, 1, 0, 1, units, packed, panel * panel_size, step, bias,
                         panel * step, 0, logits, origin + panel * stride, step,
                     ))  # fmt: skip
                 for r in range(rows):
                     at = origin + r * step
-                    if weights[row + r] > 0:
-                        _row_chunk(logits, at, stride, begin, p, deep, n_words, labels[row + r], smoothed, train, peaks,
-                                   totals, spreads, part * n_rows + row + r, asked, row + r, dh, units)  # fmt: skip
+                    here = row + r
+                    if weights[here] > 0:
+                        _row_chunk(logits, at, stride, begin, p, n_whole, left, n_words, labels[here], smoothed, train,
+                                   peaks, totals, spreads, part * n_rows + here, asked, here, dh, units)  # fmt: skip
                         if whole:
-                            _divide(logits, at, stride, deep, labels[row + r], weights[row + r], totals[row + r])
+                            _divide(logits, at, stride, n_whole, left, labels[here], weights[here], totals[here])
                     elif train:
                         zero = vector_of(logits, 0.0)
                         for panel in range(p, p + deep):
@@ -223,11 +243,20 @@ def sweep(
                 if train:
                     for q in range(n_columns):
                         first, width = column_of(q, n_vectors, n_columns, lane)
-                        call_at(narrow if width == n_vectors // n_columns * lane else wide, (
-                            rows, logits, origin + p * stride, step, 1, stride, deep, step, packed_back,
-                            (first * n_panels + p * width) * step, width, p > begin, dh,
-                            (part * n_rows + row) * units + first, units, lane, 0, units - first, lane,
-                        ))  # fmt: skip
+                        column = narrow if width == n_vectors // n_columns * lane else wide
+                        to = (part * n_rows + row) * units + first
+                        if n_whole > 0:
+                            call_at(column, (
+                                rows, logits, origin + p * stride, step, 1, stride, n_whole, step, packed_back,
+                                (first * n_panels + p * width) * step, width, p > begin, dh, to, units, lane, 0,
+                                units - first, lane,
+                            ))  # fmt: skip
+                        if left > 0:
+                            call_at(column, (
+                                rows, logits, origin + (p + n_whole) * stride, step, 1, 0, 1, left, packed_back,
+                                (first * n_panels + (p + n_whole) * width) * step, width, p + n_whole > begin, dh, to,
+                                units, lane, 0, units - first, lane,
+                            ))  # fmt: skip
                 p += deep
         restore_denormals(before)
 
@@ -332,7 +361,7 @@ def finish(
                         result[j] += share[j] * times
                     if below < -_ABOVE:
                         # Otherwise the label's own would be too large, without an end.
-                        _scale(logits, (begin * n_rows + row) * step, n_rows * step, end - begin, by)
+                        _scale(logits, (begin * n_rows + row) * step, n_rows * step, end - begin, 0, by)
                         by, times = h.dtype.type(1), h.dtype.type(factor)
                     factors[s * n_rows + row] = times
                     _scaled_row(mine, times, s, n_rows, row, n_vectors, n_columns, by_column, scaled)

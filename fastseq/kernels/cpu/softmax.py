@@ -148,6 +148,9 @@ class _Words:
         self.n_panels = -(-self.n_words // self.step)
         self.n_vectors, self.n_columns = columns_of(self.units, lane)
         n_padded = self.n_panels * self.step
+        # Vectors of the last panel that have words. Of 65 it has one: with 3200 rows, 256 units and vectors of 8 words
+        # 3.4 instead of 4.4 ms.
+        self.n_rest = -(-(self.n_words - (self.n_panels - 1) * self.step) // lane)
         self.packed_back = np.empty(0, w.dtype)
         if by_word:
             self.packed = pack_transposed(w, 1, (0,), whole=True)
@@ -196,7 +199,8 @@ class _Words:
         sweep(
             flat, n_rows, units, self.packed, len(self.packed) // n_panels, self.bias, n_panels, self.n_words, labels,
             weights, smoothing > 0, train, whole, n_parts, block, logits, peaks, totals, spreads, asked,
-            self.packed_back, *columns, parts, product_at(4, dtype), narrow, wide, n_workers,
+            self.packed_back, *columns, parts, self.n_rest * lanes(dtype), product_at(4, dtype),
+            product_at(self.n_rest, dtype), narrow, wide, n_workers,
         )  # fmt: skip
         finish(
             flat, n_rows, units, n_panels, self.n_words, labels, weights, smoothing, train, whole, n_parts, logits,
