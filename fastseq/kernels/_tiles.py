@@ -112,6 +112,7 @@ def _partial(tile: Any, like: Any, array: Any, stores: bool) -> Any:
             zero, full = ir.Constant(left.type, 0), ir.Constant(left.type, vector.count)
             left = builder.select(builder.icmp_signed("<", left, zero), zero, left)
             left = builder.select(builder.icmp_signed(">", left, full), full, left)
+            least = left
             wide = splat(builder, builder.trunc(left, _INT32), numbers.type)
             masks.append(builder.icmp_signed("<", numbers, wide))
             turned = _move(builder, turn_by, v)
@@ -120,20 +121,39 @@ def _partial(tile: Any, like: Any, array: Any, stores: bool) -> Any:
             turned = builder.select(builder.icmp_signed("<", turned, size), turned, back)
             steps.append(builder.mul(vector_stride, turned))
         parts = cgutils.unpack_tuple(builder, values, tile.count)
+        places = [builder.add(rows[turn // like.count], steps[turn % like.count]) for turn in range(tile.count)]
         struct = context.make_array(array)(context, builder, data)
-        align = ir.Constant(_INT32, array.dtype.bitwidth // 8)
+        align, name = ir.Constant(_INT32, array.dtype.bitwidth // 8), suffix(vector)
+        # Masks only where something is left out: a masked store takes some processors with AVX tens of cycles.
+        with builder.if_else(builder.icmp_signed(">=", least, full)) as (whole, cut):
+            with whole:
+                if stores:
+                    for place, value in zip(places, parts):
+                        memory.store(value, place)
+                loaded = [] if stores else [memory.load(place) for place in places]
+                whole_end = builder.block
+            with cut:
+                masked = []
+                for turn, (place, value) in enumerate(zip(places, parts)):
+                    mask = masks[turn % like.count]
+                    pointer = builder.bitcast(builder.gep(struct.data, [place]), vector.as_pointer())
+                    if stores:
+                        call(builder, f"llvm.masked.store.{name}.p0", ir.VoidType(), value, pointer, align, mask)
+                    else:
+                        other = constant(vector, 0)
+                        masked.append(
+                            call(builder, f"llvm.masked.load.{name}.p0", vector, pointer, align, mask, other)
+                        )
+                cut_end = builder.block
+        if stores:
+            return context.get_dummy_value()
         result = []
-        for turn, value in enumerate(parts):
-            row, v = divmod(turn, like.count)
-            place = builder.gep(struct.data, [builder.add(rows[row], steps[v])])
-            pointer = builder.bitcast(place, vector.as_pointer())
-            name = suffix(vector)
-            if stores:
-                call(builder, f"llvm.masked.store.{name}.p0", ir.VoidType(), value, pointer, align, masks[v])
-            else:
-                other = constant(vector, 0)
-                result.append(call(builder, f"llvm.masked.load.{name}.p0", vector, pointer, align, masks[v], other))
-        return context.get_dummy_value() if stores else context.make_tuple(builder, tile, result)
+        for plain, some in zip(loaded, masked):
+            both = builder.phi(vector)
+            both.add_incoming(plain, whole_end)
+            both.add_incoming(some, cut_end)
+            result.append(both)
+        return context.make_tuple(builder, tile, result)
 
     result = types.void if stores else tile
     return result(tile, like, array, _INT64, _INT64, _INT64, _INT64, _INT64, _INT64), generate
