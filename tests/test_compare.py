@@ -56,9 +56,11 @@ def test_losing_rows_are_shown_in_bold_and_listed(rows, table):
         {
             "date": "2000-01-01", "threads": 2, "rounds": 3, "corpus": "some", "records": records, "facts": [],
             "svd": [], "failed": ["x ended with status 1"], "versions": {"numpy": "2"},
-            "machine": {"processor": "P", "cores": 2, "memory": "1 GB", "system": "S", "python": "3"},
+            "machine": {"processor": "P", "vectors": "vectors of 8 bits", "cores": 2, "memory": "1 GB", "system": "S",
+                        "python": "3"},
         }
     )  # fmt: skip
+    assert ": P, vectors of 8 bits, 2 of 2 cores, 1 GB, S, Python 3; numpy 2." in whole
     assert "Lost: 1 of 3 rows:\n- lost, against q" in whole
     assert "Failed: x ended with status 1." in whole
 

@@ -101,8 +101,11 @@ def machine(name: str | None) -> dict[str, Any]:
         memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
     except (OSError, ValueError, AttributeError):
         pass  # not Linux: the table says less
+    from fastseq.kernels._vector import BYTES
+
     return {
         "processor": processor,
+        "vectors": f"vectors of {8 * BYTES} bits",
         "cores": len(_cores()),
         "memory": memory,
         "system": f"{platform.system()} {platform.machine()}",

@@ -131,8 +131,9 @@ def markdown(results: Mapping[str, Any], notes: bool = True) -> str:
     losing = [record for record in results["records"] if loses(record)]
     parts = [
         f"Measured on {results['date']} by `python asv_benchmarks/compare{_option(results)}` in one run: "
-        f"{machine['processor']}, "
-        f"{results['threads']} of {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
+        # Runs before these were told apart do not have them.
+        + ", ".join(machine[key] for key in ("processor", "vectors") if key in machine)
+        + f", {results['threads']} of {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
         f"Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + f". Text: {results['corpus']}. {_how(results)} A ratio above 1 says how many times better fastseq is; a "

@@ -14,10 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(code: str, status: int = 0, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    code: str, status: int = 0, cwd: Path | None = None, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, env={**os.environ, **environment}, cwd=cwd, timeout=240,
+        capture_output=True, text=True, env={**os.environ, **environment}, cwd=cwd, timeout=timeout,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -165,7 +167,8 @@ def test_after_a_warmup_the_first_fit_compiles_nothing():
         after = signatures()
         print(len(before) > 40, sorted(name for name in after if after[name] != before.get(name)))
     """
-    assert run(code).stdout == "True []\n"
+    # All kernels are compiled: with another process beside it more than four minutes on two cores of a Zen 3.
+    assert run(code, timeout=540).stdout == "True []\n"
 
 
 FORK = """

@@ -35,9 +35,9 @@ for n_vectors in (4, 3):
         # One summand of the largest tile; smaller tiles may have several at a time.
         for block in re.split(r"\\n(?=\\.LBB)", text):
             if len(re.findall(r"\\bvfmadd", block)) == most:
-                stored = len(re.findall(r"%[yz]mm\\d+, [^\\n]*\\(%rsp\\)", block))
+                kept = len(re.findall(r"\\(%rsp\\)[^\\n]*%[yz]mm|%[yz]mm[^\\n]*\\(%rsp\\)", block))
                 moved = len(re.findall(r"vmovap[sd]\\s+%[yz]mm\\d+, %[yz]mm", block))
-                print(make.__name__, n_vectors, panels.BYTES, stored, moved)
+                print(make.__name__, n_vectors, panels.BYTES, kept, moved)
 """
 
 
@@ -45,15 +45,14 @@ for n_vectors in (4, 3):
 @pytest.mark.parametrize(
     ("name", "features", "n_bytes"),
     [
-        pytest.param("haswell", AVX, 32, id="haswell"),
         pytest.param("znver3", AVX, 32, id="znver3"),
         pytest.param("skylake-avx512", AVX_512, 64, id="skylake-avx512"),
-        pytest.param("znver4", AVX_512, 64, id="znver4"),
     ],
 )
 def test_sums_stay_in_registers(name, features, n_bytes):
     # Compiled, not run: with one register too few the products of AVX took twice the time and more.
-    environment = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "FASTSEQ_CACHE": "0"}
+    environment = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "FASTSEQ_CACHE": "0",
+                   "NUMBA_DISABLE_JIT": "0"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", ASSEMBLY], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment},
         timeout=240,
@@ -63,9 +62,9 @@ def test_sums_stay_in_registers(name, features, n_bytes):
     assert {(kind, n_vectors) for kind, n_vectors, *_ in loops} == {
         (kind, n_vectors) for kind in ("multiply", "multiply_in_part") for n_vectors in "43"
     }
-    for kind, n_vectors, width, stored, moved in loops:
+    for kind, n_vectors, width, kept, moved in loops:
         assert int(width) == n_bytes
-        assert (int(stored), int(moved)) == (0, 0), f"{kind} of {n_vectors} vectors"
+        assert (int(kept), int(moved)) == (0, 0), f"{kind} of {n_vectors} vectors"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -121,7 +121,7 @@ def multiply(n_vectors):
         n_tiles = -(-n_rows // most)
         row = 0
         for turn in range(n_tiles):
-            # Tiles as equal as can be: 20 rows are four of 5 and not three of 6 and one of 2.
+            # Tiles as equal as can be: with up to 6 rows, 20 rows are four of 5 and not three of 6 and one of 2.
             rows = (n_rows - row) // (n_tiles - turn)
             if rows == 1:
                 _tile(row_zeros(b, n1), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
@@ -434,7 +434,7 @@ def _task_at(work, n_panels, n_groups, share_rest):
 
 
 def _rest_of(n_gates, n_units, side_by_side, dtype):
-    """Return what `_weigh_back` needs of the last panel."""
+    """Return what `_weigh_back` needs of the last panel; with ``side_by_side`` a panel has four vectors."""
     lane = lanes(dtype)
     n_rest = -(-(n_units - (n_units - 1) // (4 * lane) * 4 * lane) // lane) if side_by_side else n_gates
     # One vector is as much work as two: its sums wait for one another.
