@@ -26,6 +26,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.types.misc import unliteral
 from numba.misc.appdirs import AppDirs
 
 from ._fork import POOL
@@ -122,7 +123,7 @@ def _compile(
     copy = _copy(function, tag)
     if os.environ.get(_CACHE_SWITCH, "1") != "0":
         try:
-            _compiled.append(numba.njit(cache=True, **options)(copy))
+            _compiled.append(_of_types(numba.njit(cache=True, **options)(copy), lean))
             return _compiled[-1]
         except RuntimeError as error:
             if "cannot cache function" not in str(error):
@@ -135,8 +136,23 @@ def _compile(
                     RuntimeWarning,
                     stacklevel=2,
                 )
-    _compiled.append(numba.njit(**options)(copy))
+    _compiled.append(_of_types(numba.njit(**options)(copy), lean))
     return _compiled[-1]
+
+
+def _of_types(dispatcher: Any, lean: bool) -> Any:
+    """Let a function that others call with a 0 and with a 1 be compiled once, not for each of these numbers.
+
+    The compiler puts it into its callers and knows the number there. Only what stays a function has one for each.
+    """
+    if not (lean or numba.config.DISABLE_JIT):
+        call_template = dispatcher.get_call_template
+
+        def without_literals(args: Any, kws: Any) -> Any:
+            return call_template(tuple(map(unliteral, args)), {key: unliteral(kws[key]) for key in kws})
+
+        dispatcher.get_call_template = without_literals
+    return dispatcher
 
 
 def jit(

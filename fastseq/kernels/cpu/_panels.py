@@ -49,6 +49,7 @@ __all__ = [
     "add_columns",
     "column_of",
     "columns_of",
+    "compile_products",
     "multiply",
     "multiply_in_part",
     "pack",
@@ -132,13 +133,13 @@ def multiply(n_vectors):
             elif rows == 3:
                 _tile(row_zeros(b, n3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                       start, start_at, start_row, out, out_at, out_row)  # fmt: skip
-            elif rows == 4:
+            elif most > 3 and rows == 4:
                 _tile(row_zeros(b, n4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                       start, start_at, start_row, out, out_at, out_row)  # fmt: skip
-            elif rows == 5:
+            elif most > 4 and rows == 5:
                 _tile(row_zeros(b, n5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                       start, start_at, start_row, out, out_at, out_row)  # fmt: skip
-            else:
+            elif most > 5:
                 _tile(row_zeros(b, n6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                       start, start_at, start_row, out, out_at, out_row)  # fmt: skip
             row += rows
@@ -208,13 +209,13 @@ def multiply_in_part(n_vectors):
             elif rows == 3:
                 _part_tile(row_zeros(b, n3), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                            goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-            elif rows == 4:
+            elif most > 3 and rows == 4:
                 _part_tile(row_zeros(b, n4), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                            goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-            elif rows == 5:
+            elif most > 4 and rows == 5:
                 _part_tile(row_zeros(b, n5), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                            goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
-            else:
+            elif most > 5:
                 _part_tile(row_zeros(b, n6), like, row, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step,
                            goes_on, out, out_at, out_row, out_vector, turn_by, count, less)  # fmt: skip
             row += rows
@@ -255,6 +256,15 @@ def part_at(n_vectors, dtype):
     return address_of(multiply_in_part(n_vectors), (
         number, array, *(number,) * 6, array, number, number, numba.boolean, array, *(number,) * 6,
     ))  # fmt: skip
+
+
+def compile_products(dtype):
+    """Compile what is compiled for widths of a panel only when they come up: none is left for a later shape."""
+    for n_vectors in TILE_ROWS:
+        product_at(n_vectors, dtype)
+        part_at(n_vectors, dtype)
+    for m in set(TILE_ROWS.values()):
+        _spread(m)(np.zeros(m, dtype), m, _ALL, 1, m, np.zeros(m, dtype))
 
 
 @parallel_jit

@@ -15,10 +15,13 @@ reads each weight once a step; see `_by_rows`.
 
 from __future__ import annotations
 
+from functools import cache
+
+import numba
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import jit, parallel_jit
+from .._jit import address_of, jit, parallel_jit
 from .._tiles import (
     call_at,
     flush_denormals,
@@ -241,17 +244,24 @@ def _step_forward(
         p += 1
 
 
-@parallel_jit
-def _forward(
+@jit(lean=True)
+def _share_forward(
+    worker,    # IN  int64
+    begin,     # IN  int64, the first step
+    end,       # IN  int64, the one after the last
+    n_workers,  # IN  int64
     kind,      # IN  int64
-    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
-    by_rows,   # IN  bool, whether they do
+    by_rows,   # IN  int64, whether workers share the sequences
     n,         # IN  int64, sequences
     n_panels,  # IN  int64
+    units,     # IN  int64
+    width,     # IN  int64
+    n_in,      # IN  int64, 0 where the inputs' part is in the gates already
+    product,   # IN  int64
+    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
     starts,    # IN  int64 (t + 1,)
     gates,     # INOUT float
     x,         # IN  float
-    n_in,      # IN  int64, 0 where the inputs' part is in the gates already
     packed_x,  # IN  float
     bias_x,    # IN  float
     scratch,   # INOUT float (w * n * step,), or nothing where the gates are to be kept
@@ -259,38 +269,44 @@ def _forward(
     c,         # INOUT float
     packed,    # IN  float
     bias,      # IN  float
-    units,     # IN  int64
-    width,     # IN  int64
-    product,   # IN  int64
 ):
-    n_steps = starts.shape[0] - 1
-    n_workers = bounds.shape[0] - 1
+    """Take some steps of a worker's sequences, or of its units."""
+    mode = flush_denormals()
     kept = scratch.shape[0] == 0
     sums = gates if kept else scratch
-    sums_rows = starts[n_steps] if kept else 0
-    if by_rows:
+    sums_rows = starts[starts.shape[0] - 1] if kept else 0
+    for t in range(begin, end):
+        rows = starts[t + 1] - starts[t]
+        for turn in range(1 if by_rows else 3):
+            if by_rows:
+                first, p, end_p = bounds[worker], 0, n_panels
+                count = min(bounds[worker + 1], rows) - first
+            else:
+                first, count, p, end_p = _share_of(worker, n_workers, n_panels, rows, turn)
+            if count > 0:
+                row = first + (starts[t] if kept else 0 if by_rows else worker * n)
+                _step_forward(kind, t, first, count, p, end_p, n, starts, gates, x, n_in, packed_x, bias_x, sums,
+                              sums_rows, row, h, c, packed, bias, units, width, product)  # fmt: skip
+    restore_denormals(mode)
+
+
+@parallel_jit
+def _forward(
+    share,     # IN  int64, the address of `_share_forward`
+    n_workers,  # IN  int64
+    kind, by_rows, n, n_panels, units, width, n_in, product, bounds, starts, gates, x, packed_x, bias_x, scratch, h, c,
+    packed, bias,  # as there
+):  # fmt: skip
+    # Workers with sequences of their own never wait for one another.
+    n_steps = starts.shape[0] - 1
+    n_turns = 1 if by_rows else n_steps
+    for turn in range(n_turns):
+        begin, end = turn * n_steps // n_turns, (turn + 1) * n_steps // n_turns
         for worker in prange(n_workers):
-            mode = flush_denormals()
-            first = bounds[worker]
-            for t in range(n_steps):
-                rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
-                if rows > 0:
-                    row = first + (starts[t] if kept else 0)
-                    _step_forward(kind, t, first, rows, 0, n_panels, n, starts, gates, x, n_in, packed_x, bias_x, sums,
-                                  sums_rows, row, h, c, packed, bias, units, width, product)  # fmt: skip
-            restore_denormals(mode)
-    else:
-        for t in range(n_steps):
-            for worker in prange(n_workers):
-                mode = flush_denormals()
-                rows = starts[t + 1] - starts[t]
-                for turn in range(3):
-                    first, count, p, end = _share_of(np.int64(worker), n_workers, n_panels, rows, turn)
-                    if count > 0:
-                        row = first + (starts[t] if kept else np.int64(worker) * n)
-                        _step_forward(kind, t, first, count, p, end, n, starts, gates, x, n_in, packed_x, bias_x, sums,
-                                      sums_rows, row, h, c, packed, bias, units, width, product)  # fmt: skip
-                restore_denormals(mode)
+            call_at(share, (
+                worker, begin, end, n_workers, kind, by_rows, n, n_panels, units, width, n_in, product, bounds, starts,
+                gates, x, packed_x, bias_x, scratch, h, c, packed, bias,
+            ))  # fmt: skip
 
 
 @jit(lean=True)
@@ -430,16 +446,14 @@ def _carry_back(
 
 
 @jit(copied=True)
-def _step_back(
+def _cells_back(
     kind,    # IN  int64
     t,       # IN  int64
     first,   # IN  int64
     n_rows,  # IN  int64
-    q,       # IN  int64, a column
-    end,     # IN  int64, the one after the last
+    q,       # IN  int64, the column
     n_columns,  # IN  int64
     n,       # IN  int64
-    n_panels,  # IN  int64
     starts,  # IN  int64 (t + 1,)
     gates,   # IN  float
     h,       # IN  float
@@ -450,110 +464,116 @@ def _step_back(
     dh,      # INOUT float
     dc,      # INOUT float
     d_row,   # IN  int64
-    packed,  # IN  float
-    narrow,  # IN  int64
-    wide,    # IN  int64
 ):
+    """Make the gates' gradients of step t of the units in a column."""
     lane = row_lanes(gates)
     step = 4 * lane
-    n_vectors = d_row // lane
     total = starts[starts.shape[0] - 1]
     before = (n + starts[t - 1] if t > 0 else 0) + first
     now = n + starts[t] + first
-    # Looked up in bounds even where there is no step behind: a parallel loop's invariants are taken out of conditions.
-    behind = min(t + 2, starts.shape[0] - 1)
-    goes_on = min(first + n_rows, starts[behind] - starts[behind - 1]) - first
-    if t + 2 >= starts.shape[0]:
-        goes_on = 0
-    while q < end:
-        if goes_on > 0:
-            _carry_back(kind, t + 1, first, goes_on, q, n_columns, n_panels, starts, dgates, dh, d_row, packed, narrow,
-                        wide)  # fmt: skip
-        if kind >= TANH:
-            unit = q * step
-            _rnn_cells_back(
-                n_rows, lane, kind, h, now * width + unit, width, dy, (starts[t] + first) * width + unit, dgates,
-                (q * total + starts[t] + first) * step, step, dh, first * d_row + unit, d_row,
-            )  # fmt: skip
-        else:
-            first_unit, n_units = column_of(q, n_vectors, n_columns, lane)
-            for p in range(first_unit // lane, (first_unit + n_units) // lane):
-                unit = p * lane
-                at = (p * total + starts[t] + first) * step
-                dy_at = (starts[t] + first) * width + unit
-                d_at = first * d_row + unit
-                if kind == LSTM:
-                    _lstm_cells_back(
-                        n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, width, dy, dy_at,
-                        dgates, dh, dc, d_at, d_row,
-                    )  # fmt: skip
-                else:
-                    _gru_cells_back(
-                        n_rows, lane, gates, at, step, h, before * width + unit, width, dy, dy_at, dgates, dh, d_at,
-                        d_row,
-                    )  # fmt: skip
-        q += 1
+    if kind >= TANH:
+        unit = q * step
+        _rnn_cells_back(
+            n_rows, lane, kind, h, now * width + unit, width, dy, (starts[t] + first) * width + unit, dgates,
+            (q * total + starts[t] + first) * step, step, dh, first * d_row + unit, d_row,
+        )  # fmt: skip
+    else:
+        first_unit, n_units = column_of(q, d_row // lane, n_columns, lane)
+        for p in range(first_unit // lane, (first_unit + n_units) // lane):
+            unit = p * lane
+            at = (p * total + starts[t] + first) * step
+            dy_at = (starts[t] + first) * width + unit
+            d_at = first * d_row + unit
+            if kind == LSTM:
+                _lstm_cells_back(
+                    n_rows, lane, gates, at, step, c, before * width + unit, now * width + unit, width, dy, dy_at,
+                    dgates, dh, dc, d_at, d_row,
+                )  # fmt: skip
+            else:
+                _gru_cells_back(
+                    n_rows, lane, gates, at, step, h, before * width + unit, width, dy, dy_at, dgates, dh, d_at, d_row,
+                )  # fmt: skip
 
 
-@parallel_jit
-def _backward(
+@jit(lean=True)
+def _share_back(
+    worker,    # IN  int64
+    begin,     # IN  int64, the first step
+    end,       # IN  int64, the one after the last; they are taken from there on
+    n_workers,  # IN  int64
     kind,      # IN  int64
-    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
-    by_rows,   # IN  bool, whether they do
+    by_rows,   # IN  int64, whether workers share the sequences
     n,         # IN  int64
     n_panels,  # IN  int64
     n_columns,  # IN  int64, of the states' gradients
+    width,     # IN  int64
+    d_row,     # IN  int64
+    narrow,    # IN  int64, the address of the product of narrow columns
+    wide,      # IN  int64, of those that have a vector more
+    bounds,    # IN  int64 (w + 1,) the sequences of each worker, where they share these
     starts,    # IN  int64 (t + 1,)
     gates,     # IN  float
     h,         # IN  float
     c,         # IN  float
-    width,     # IN  int64
-    dy,        # IN  float
+    dy,        # IN  float (r * width,)
     dgates,    # OUT float
     dh,        # INOUT float
     dc,        # INOUT float
-    d_row,     # IN  int64
     packed,    # IN  float
-    narrow,    # IN  int64
-    wide,      # IN  int64
 ):
+    """Take some steps of a worker's sequences, or of its columns, back; step -1 is that of the first states."""
+    mode = flush_denormals()
     n_steps = starts.shape[0] - 1
-    n_workers = bounds.shape[0] - 1
-    if by_rows:
-        for worker in prange(n_workers):
-            mode = flush_denormals()
-            first = bounds[worker]
-            rows = 0
-            for t in range(n_steps - 1, -1, -1):
-                rows = min(bounds[worker + 1], starts[t + 1] - starts[t]) - first
-                if rows > 0:
-                    _step_back(kind, t, first, rows, 0, n_columns, n_columns, n, n_panels, starts, gates, h, c, width,
-                               dy, dgates, dh, dc, d_row, packed, narrow, wide)  # fmt: skip
-            if rows > 0:
-                for q in range(n_columns):
-                    _carry_back(kind, 0, first, rows, q, n_columns, n_panels, starts, dgates, dh, d_row, packed, narrow,
-                                wide)  # fmt: skip
-            restore_denormals(mode)
-    else:
-        for t in range(n_steps - 1, -1, -1):
-            for worker in prange(n_workers):
-                mode = flush_denormals()
-                rows = starts[t + 1] - starts[t]
-                for turn in range(3):
-                    first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, rows, turn)
-                    if count > 0:
-                        _step_back(kind, t, first, count, q, end, n_columns, n, n_panels, starts, gates, h, c, width,
-                                   dy, dgates, dh, dc, d_row, packed, narrow, wide)  # fmt: skip
-                restore_denormals(mode)
-        for worker in prange(n_workers):
-            mode = flush_denormals()
-            for turn in range(3):
-                first, count, q, end = _share_of(np.int64(worker), n_workers, n_columns, starts[1] - starts[0], turn)
-                while count > 0 and q < end:
-                    _carry_back(kind, 0, first, count, q, n_columns, n_panels, starts, dgates, dh, d_row, packed,
-                                narrow, wide)  # fmt: skip
+    for t in range(end - 1, begin - 1, -1):
+        now = max(t, 0)
+        rows = starts[now + 1] - starts[now]
+        behind = starts[t + 2] - starts[t + 1] if t + 1 < n_steps else 0
+        for turn in range(1 if by_rows else 3):
+            if by_rows:
+                first, q, end_q = bounds[worker], 0, n_columns
+                count = min(bounds[worker + 1], rows) - first
+            else:
+                first, count, q, end_q = _share_of(worker, n_workers, n_columns, rows, turn)
+            if count > 0:
+                goes_on = min(first + count, behind) - first
+                while q < end_q:
+                    if goes_on > 0:
+                        _carry_back(kind, t + 1, first, goes_on, q, n_columns, n_panels, starts, dgates, dh, d_row,
+                                    packed, narrow, wide)  # fmt: skip
+                    if t >= 0:
+                        _cells_back(kind, t, first, count, q, n_columns, n, starts, gates, h, c, width, dy, dgates, dh,
+                                    dc, d_row)  # fmt: skip
                     q += 1
-            restore_denormals(mode)
+    restore_denormals(mode)
+
+
+@parallel_jit
+def _backward(
+    share,     # IN  int64, the address of `_share_back`
+    n_workers,  # IN  int64
+    kind, by_rows, n, n_panels, n_columns, width, d_row, narrow, wide, bounds, starts, gates, h, c, dy, dgates, dh, dc,
+    packed,  # as there
+):  # fmt: skip
+    # The steps and the one before them, see `_share_back`.
+    n_steps = starts.shape[0]
+    n_turns = 1 if by_rows else n_steps
+    for turn in range(n_turns):
+        end, begin = n_steps - 1 - turn * n_steps // n_turns, n_steps - 1 - (turn + 1) * n_steps // n_turns
+        for worker in prange(n_workers):
+            call_at(share, (
+                worker, begin, end, n_workers, kind, by_rows, n, n_panels, n_columns, width, d_row, narrow, wide,
+                bounds, starts, gates, h, c, dy, dgates, dh, dc, packed,
+            ))  # fmt: skip
+
+
+@cache
+def _shares(dtype):
+    """Return the addresses of `_share_forward` and `_share_back`."""
+    numbers, sizes, array = (numba.int64,) * 12, (numba.int64[::1],) * 2, numba.from_dtype(dtype)[::1]
+    return (
+        address_of(_share_forward, (*numbers, *sizes, *(array,) * 9)),
+        address_of(_share_back, (numba.int64, *numbers, *sizes, *(array,) * 8)),
+    )
 
 
 def share_rows(starts, n, n_bytes):
@@ -636,8 +656,9 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     bounds, by_rows = _share(starts, n, packed.nbytes)
     scratch = none if train else pool.take((1 if by_rows else len(bounds) - 1) * n * step, dtype)
     _forward(
-        kind, bounds, by_rows, n, n_panels, starts, gates, x.reshape(-1), 0 if at_once else n_in, packed_x, packed_bias,
-        scratch, h.reshape(-1), c.reshape(-1), packed, own, units, width, product_at(len(order_h), dtype),
+        _shares(dtype)[0], len(bounds) - 1, kind, int(by_rows), n, n_panels, units, width, 0 if at_once else n_in,
+        product_at(len(order_h), dtype), bounds, starts, gates, x.reshape(-1), packed_x, packed_bias, scratch,
+        h.reshape(-1), c.reshape(-1), packed, own,
     )  # fmt: skip
     pool.give(packed_bias, packed_x, packed)
     if not train:
@@ -682,9 +703,9 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     dgates = pool.take(len(gates), dtype)
     bounds, by_rows = _share(starts, n, packed.nbytes)
     _backward(
-        kind, bounds, by_rows, n, n_panels, n_columns, starts, gates, h.reshape(-1), c.reshape(-1), width,
-        dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), width, packed,
-        product_at(n_vectors // n_columns, dtype), product_at(-(-n_vectors // n_columns), dtype),
+        _shares(dtype)[1], len(bounds) - 1, kind, int(by_rows), n, n_panels, n_columns, width, width,
+        product_at(n_vectors // n_columns, dtype), product_at(-(-n_vectors // n_columns), dtype), bounds, starts, gates,
+        h.reshape(-1), c.reshape(-1), dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), packed,
     )  # fmt: skip
     dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
     if with_dx and n_in:

@@ -14,11 +14,13 @@ e**16 then. Where that is not enough, what has been summed is brought down to th
 from __future__ import annotations
 
 import math
+from functools import cache
 
+import numba
 import numpy as np
 from numba import prange
 
-from .._jit import jit, parallel_jit
+from .._jit import address_of, jit, parallel_jit
 from .._tiles import (
     call_at,
     flush_denormals,
@@ -169,96 +171,119 @@ def _divide(
     logits[place] = own
 
 
-@parallel_jit
-def sweep(
-    h,          # IN  float (r * units,)
+@jit(lean=True)
+def _sweep_share(
+    worker,     # IN  int64
+    n_workers,  # IN  int64
     n_rows,     # IN  int64, r
     units,      # IN  int64
-    packed,     # IN  float, see `pack`
-    panel_size,  # IN  int64, numbers of a panel of these
-    bias,       # IN  float (p * step,)
+    panel_size,  # IN  int64, numbers of a panel of ``packed``
     n_panels,   # IN  int64, p
     n_words,    # IN  int64
-    labels,     # IN  int32 (r,)
-    weights,    # IN  float (r,)
-    smoothed,   # IN  bool
-    train,      # IN  bool
-    whole,      # IN  bool, whether one chunk has all words, and its exponentials are to become gradients
+    smoothed,   # IN  int64, whether labels are smoothed
+    train,      # IN  int64, whether gradients are wanted
+    whole,      # IN  int64, whether one chunk has all words, and its exponentials are to become gradients
     n_parts,    # IN  int64
     block,      # IN  int64, rows that are taken at a time
-    logits,     # OUT float (p * r * step,), exponentials; without training room for a chunk of a block a worker
-    peaks,      # INOUT float (parts * r,), what the logits have been lessened by: the least number at first
-    totals,     # INOUT float64 (parts * r,), sums of the exponentials, zeros at first
-    spreads,    # INOUT float64 (parts * r,), zeros at first
-    asked,      # OUT float (r,)
-    packed_back,  # IN  float, see `pack_transposed`
     n_vectors,  # IN  int64, of a row of the states' gradients
     n_columns,  # IN  int64, that they are in
-    dh,         # OUT float (parts * r * units,)
     rest,       # IN  int64, numbers of the last panel that are made: vectors with words in them
     product,    # IN  int64, the address of the function for panels of words
     product_rest,  # IN  int64, of that for the last one
     narrow,     # IN  int64, of that for columns of n_vectors // n_columns vectors
     wide,       # IN  int64, of that for those of one more
-    n_workers,  # IN  int64
+    labels,     # IN  int32 (r,)
+    totals,     # INOUT float64 (parts * r,), sums of the exponentials, zeros at first
+    spreads,    # INOUT float64 (parts * r,), zeros at first
+    h,          # IN  float (r * units,)
+    packed,     # IN  float, see `pack`
+    bias,       # IN  float (p * step,)
+    weights,    # IN  float (r,)
+    logits,     # OUT float (p * r * step,), exponentials; without training room for a chunk of a block a worker
+    peaks,      # INOUT float (parts * r,), what the logits have been lessened by: the least number at first
+    asked,      # OUT float (r,)
+    packed_back,  # IN  float, see `pack_transposed`
+    dh,         # OUT float (parts * r * units,)
 ):
-    """Make the logits, their exponentials and the states' gradients by these: chunk by chunk for a block of rows."""
     lane = row_lanes(logits)
     step = 4 * lane
     n_blocks = -(-n_rows // block)
     n_tasks = n_blocks * n_parts
+    before = flush_denormals()
+    for task in range(worker * n_tasks // n_workers, (worker + 1) * n_tasks // n_workers):
+        part = task // n_blocks
+        row = task % n_blocks * block
+        rows = min(block, n_rows - row)
+        begin, end = part * n_panels // n_parts, (part + 1) * n_panels // n_parts
+        p = begin
+        while p < end:
+            deep = min(CHUNK, end - p)
+            n_whole = deep if p + deep < n_panels or rest == step else deep - 1
+            left = rest if n_whole < deep else 0
+            # Where the block's first row is in a panel numbered 0.
+            stride = (n_rows if train else block) * step
+            origin = row * step if train else (worker * CHUNK - p) * stride
+            for panel in range(p, p + deep):
+                call_at(product if panel < n_panels - 1 else product_rest, (
+                    rows, h, row * units, units, 1, 0, 1, units, packed, panel * panel_size, step, bias,
+                    panel * step, 0, logits, origin + panel * stride, step,
+                ))  # fmt: skip
+            for r in range(rows):
+                at = origin + r * step
+                here = row + r
+                if weights[here] > 0:
+                    _row_chunk(logits, at, stride, begin, p, n_whole, left, n_words, labels[here], smoothed, train,
+                               peaks, totals, spreads, part * n_rows + here, asked, here, dh, units)  # fmt: skip
+                    if whole:
+                        _divide(logits, at, stride, n_whole, left, labels[here], weights[here], totals[here])
+                elif train:
+                    zero = vector_of(logits, 0.0)
+                    for panel in range(p, p + deep):
+                        for v in range(0, step, lane):
+                            vector_store(zero, logits, at + panel * stride + v)
+            if train:
+                for q in range(n_columns):
+                    first, width = column_of(q, n_vectors, n_columns, lane)
+                    column = narrow if width == n_vectors // n_columns * lane else wide
+                    to = (part * n_rows + row) * units + first
+                    if n_whole > 0:
+                        call_at(column, (
+                            rows, logits, origin + p * stride, step, 1, stride, n_whole, step, packed_back,
+                            (first * n_panels + p * width) * step, width, p > begin, dh, to, units, lane, 0,
+                            units - first, lane,
+                        ))  # fmt: skip
+                    if left > 0:
+                        call_at(column, (
+                            rows, logits, origin + (p + n_whole) * stride, step, 1, 0, 1, left, packed_back,
+                            (first * n_panels + (p + n_whole) * width) * step, width, p + n_whole > begin, dh, to,
+                            units, lane, 0, units - first, lane,
+                        ))  # fmt: skip
+            p += deep
+    restore_denormals(before)
+
+
+@parallel_jit
+def _sweep(
+    share,      # IN  int64, the address of `_sweep_share`
+    n_workers,  # IN  int64
+    n_rows, units, panel_size, n_panels, n_words, smoothed, train, whole, n_parts, block, n_vectors, n_columns, rest,
+    product, product_rest, narrow, wide, labels, totals, spreads, h, packed, bias, weights, logits, peaks, asked,
+    packed_back, dh,  # as there
+):  # fmt: skip
     for worker in prange(n_workers):
-        before = flush_denormals()
-        for task in range(worker * n_tasks // n_workers, (worker + 1) * n_tasks // n_workers):
-            part = task // n_blocks
-            row = task % n_blocks * block
-            rows = min(block, n_rows - row)
-            begin, end = part * n_panels // n_parts, (part + 1) * n_panels // n_parts
-            p = begin
-            while p < end:
-                deep = min(CHUNK, end - p)
-                n_whole = deep if p + deep < n_panels or rest == step else deep - 1
-                left = rest if n_whole < deep else 0
-                # Where the block's first row is in a panel numbered 0.
-                stride = (n_rows if train else block) * step
-                origin = row * step if train else (worker * CHUNK - p) * stride
-                for panel in range(p, p + deep):
-                    call_at(product if panel < n_panels - 1 else product_rest, (
-                        rows, h, row * units, units, 1, 0, 1, units, packed, panel * panel_size, step, bias,
-                        panel * step, 0, logits, origin + panel * stride, step,
-                    ))  # fmt: skip
-                for r in range(rows):
-                    at = origin + r * step
-                    here = row + r
-                    if weights[here] > 0:
-                        _row_chunk(logits, at, stride, begin, p, n_whole, left, n_words, labels[here], smoothed, train,
-                                   peaks, totals, spreads, part * n_rows + here, asked, here, dh, units)  # fmt: skip
-                        if whole:
-                            _divide(logits, at, stride, n_whole, left, labels[here], weights[here], totals[here])
-                    elif train:
-                        zero = vector_of(logits, 0.0)
-                        for panel in range(p, p + deep):
-                            for v in range(0, step, lane):
-                                vector_store(zero, logits, at + panel * stride + v)
-                if train:
-                    for q in range(n_columns):
-                        first, width = column_of(q, n_vectors, n_columns, lane)
-                        column = narrow if width == n_vectors // n_columns * lane else wide
-                        to = (part * n_rows + row) * units + first
-                        if n_whole > 0:
-                            call_at(column, (
-                                rows, logits, origin + p * stride, step, 1, stride, n_whole, step, packed_back,
-                                (first * n_panels + p * width) * step, width, p > begin, dh, to, units, lane, 0,
-                                units - first, lane,
-                            ))  # fmt: skip
-                        if left > 0:
-                            call_at(column, (
-                                rows, logits, origin + (p + n_whole) * stride, step, 1, 0, 1, left, packed_back,
-                                (first * n_panels + (p + n_whole) * width) * step, width, p + n_whole > begin, dh, to,
-                                units, lane, 0, units - first, lane,
-                            ))  # fmt: skip
-                p += deep
-        restore_denormals(before)
+        call_at(share, (
+            worker, n_workers, n_rows, units, panel_size, n_panels, n_words, smoothed, train, whole, n_parts, block,
+            n_vectors, n_columns, rest, product, product_rest, narrow, wide, labels, totals, spreads, h, packed, bias,
+            weights, logits, peaks, asked, packed_back, dh,
+        ))  # fmt: skip
+
+
+def sweep(*arguments):
+    """Make the logits, their exponentials and the states' gradients by these: chunk by chunk for a block of rows.
+
+    The arguments are those of `_sweep_share` behind the worker.
+    """
+    _sweep(_shares(arguments[-1].dtype)[0], *arguments)
 
 
 @jit(lean=True)
@@ -296,40 +321,41 @@ def _scaled_row(
             scaled[at + j] = mine[n_whole * GROUP + j] * times if j < left else times if j == left else 0
 
 
-@parallel_jit
-def finish(
-    h,          # IN  float (r * units,)
+@jit(lean=True)
+def _finish_share(
+    worker,     # IN  int64
+    n_workers,  # IN  int64
     n_rows,     # IN  int64, r
     units,      # IN  int64
     n_panels,   # IN  int64
     n_words,    # IN  int64
-    labels,     # IN  int32 (r,)
-    weights,    # IN  float (r,)
-    smoothing,  # IN  float64
-    train,      # IN  bool
-    whole,      # IN  bool, whether gradients are there already
+    train,      # IN  int64, whether gradients are wanted
+    whole,      # IN  int64, whether they are there already
     n_parts,    # IN  int64
-    logits,     # INOUT float (p * r * step,)
-    peaks,      # IN  float (parts * r,)
-    totals,     # IN  float64 (parts * r,)
-    spreads,    # IN  float64 (parts * r,)
-    asked,      # IN  float (r,)
-    packed_back,  # IN  float
     n_vectors,  # IN  int64
     n_columns,  # IN  int64
+    by_column,  # IN  int64, whether ``scaled`` is in the columns of the states' gradients; else in groups of GROUP
+    smoothing,  # IN  float64
+    labels,     # IN  int32 (r,)
+    totals,     # IN  float64 (parts * r,)
+    spreads,    # IN  float64 (parts * r,)
+    losses,     # OUT float64 (r,)
+    h,          # IN  float (r * units,)
+    weights,    # IN  float (r,)
+    logits,     # INOUT float (p * r * step,)
+    peaks,      # IN  float (parts * r,)
+    asked,      # IN  float (r,)
+    packed_back,  # IN  float
     even,       # IN  float (units,), sums of the weights of all words; only where smoothed
     parts,      # INOUT float (parts * r * units,), shares of the states' gradients
-    losses,     # OUT float64 (r,)
-    dh,         # OUT float (r * units,)
-    by_column,  # IN  bool, whether the next are in the columns of the states' gradients; else in groups of GROUP
     scaled,     # OUT float, states times what the exponentials have to be multiplied by, for each part
     factors,    # OUT float (parts * r,), what that is
+    dh,         # OUT float (r * units,)
 ):
-    """Make the losses and the states' gradients of what the parts have left, and what `sweep`'s are multiplied by."""
     lane = row_lanes(logits)
     step = 4 * lane
-    for row in prange(n_rows):
-        before = flush_denormals()
+    before = flush_denormals()
+    for row in range(worker * n_rows // n_workers, (worker + 1) * n_rows // n_workers):
         if weights[row] > 0:
             peak = peaks[row]
             for s in range(1, n_parts):
@@ -387,4 +413,37 @@ def finish(
                 for s in range(n_parts):
                     factors[s * n_rows + row] = 0
                     _scaled_row(mine, h.dtype.type(0), s, n_rows, row, n_vectors, n_columns, by_column, scaled)
-        restore_denormals(before)
+    restore_denormals(before)
+
+
+@parallel_jit
+def _finish(
+    share,      # IN  int64, the address of `_finish_share`
+    n_workers,  # IN  int64
+    n_rows, units, n_panels, n_words, train, whole, n_parts, n_vectors, n_columns, by_column, smoothing, labels, totals,
+    spreads, losses, h, weights, logits, peaks, asked, packed_back, even, parts, scaled, factors, dh,  # as there
+):  # fmt: skip
+    for worker in prange(n_workers):
+        call_at(share, (
+            worker, n_workers, n_rows, units, n_panels, n_words, train, whole, n_parts, n_vectors, n_columns, by_column,
+            smoothing, labels, totals, spreads, losses, h, weights, logits, peaks, asked, packed_back, even, parts,
+            scaled, factors, dh,
+        ))  # fmt: skip
+
+
+def finish(*arguments):
+    """Make the losses and the states' gradients of what the parts have left, and what `sweep`'s are multiplied by.
+
+    The arguments are those of `_finish_share` behind the worker.
+    """
+    _finish(_shares(arguments[-1].dtype)[1], *arguments)
+
+
+@cache
+def _shares(dtype):
+    """Return the addresses of `_sweep_share` and `_finish_share`."""
+    number, array, labels, sums = numba.int64, numba.from_dtype(dtype)[::1], numba.int32[::1], numba.float64[::1]
+    return (
+        address_of(_sweep_share, (*(number,) * 19, labels, sums, sums, *(array,) * 9)),
+        address_of(_finish_share, (*(number,) * 12, numba.float64, labels, sums, sums, sums, *(array,) * 11)),
+    )

@@ -198,15 +198,15 @@ class _Words:
         widths = self.n_vectors // n_columns, -(-self.n_vectors // n_columns), 4
         narrow, wide, panel = (part_at(max(1, n), dtype) for n in widths)
         sweep(
-            flat, n_rows, units, self.packed, len(self.packed) // n_panels, self.bias, n_panels, self.n_words, labels,
-            weights, smoothing > 0, train, whole, n_parts, block, logits, peaks, totals, spreads, asked,
-            self.packed_back, *columns, parts, self.n_rest * lanes(dtype), product_at(4, dtype),
-            product_at(self.n_rest, dtype), narrow, wide, n_workers,
+            n_workers, n_rows, units, len(self.packed) // n_panels, n_panels, self.n_words, int(smoothing > 0),
+            int(train), int(whole), n_parts, block, *columns, self.n_rest * lanes(dtype), product_at(4, dtype),
+            product_at(self.n_rest, dtype), narrow, wide, labels, totals, spreads, flat, self.packed, self.bias,
+            weights, logits, peaks, asked, self.packed_back, parts,
         )  # fmt: skip
         finish(
-            flat, n_rows, units, n_panels, self.n_words, labels, weights, smoothing, train, whole, n_parts, logits,
-            peaks, totals, spreads, asked, self.packed_back, *columns, even, parts, losses, dh.reshape(-1),
-            self.by_word, scaled, factors,
+            n_workers, n_rows, units, n_panels, self.n_words, int(train), int(whole), n_parts, *columns,
+            int(self.by_word), float(smoothing), labels, totals, spreads, losses, flat, weights, logits, peaks, asked,
+            self.packed_back, even, parts, scaled, factors, dh.reshape(-1),
         )  # fmt: skip
         if train and self.by_word:
             depth = rows_summed(n_rows, step * dtype.itemsize)

@@ -147,7 +147,10 @@ def _sum_rows(
             begin, end = indptr[group], indptr[group + 1]
             goal = out[group * width : (group + 1) * width]
             if end - begin == 1:
-                goal[:] = rows[indices[begin] * width : (indices[begin] + 1) * width]
+                # Not an assignment of slices, which takes two seconds to compile: Numba makes the words of its error.
+                row = rows[indices[begin] * width : (indices[begin] + 1) * width]
+                for j in range(width):
+                    goal[j] = row[j]
             else:
                 total[:] = 0
                 for k in range(begin, end):

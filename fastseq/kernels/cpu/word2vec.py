@@ -22,11 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
 
+import numba
 import numpy as np
 from numba import get_num_threads, prange
 
-from .._jit import jit, parallel_jit
+from .._jit import address_of, jit, parallel_jit
 from .._scalar import negative_draw, stream_bits, stream_of
+from .._tiles import call_at
 from .._vector import (
     prefetch,
     row_add,
@@ -446,10 +448,10 @@ def _train_part(
             if tree:
                 n_out = roots[word + 1] - roots[word]
                 for q in range(n_out):
-                    at = roots[word] + q
-                    out_at[q] = nodes[at] * stride
+                    node = np.int64(nodes[roots[word] + q])
+                    out_at[q] = node * stride
                     if local:
-                        out_at[q] = _place(nodes[at], map_out, names_out, filled, 1, outputs, local_out, stride)
+                        out_at[q] = _place(node, map_out, names_out, filled, 1, outputs, local_out, stride)
                 if n_out == 0:
                     continue
                 _aim(targets, m, n_out, codes, roots[word])
@@ -566,16 +568,29 @@ def _trainer(m):
 
 @cache
 def _shard_trainer(m):
-    """Return the training whose result does not depend on the number of threads, for groups of ``m`` samples."""
+    """Return the training of a shard whose result does not depend on the others, for groups of ``m`` samples."""
     double = 2 * m
 
     def train_apart(
+        shard,       # IN  int64
+        turn,        # IN  int64, 0 to train, 1 to add up what all shards have changed
+        start,       # IN  int64, the first shard's first token
         mode,        # IN  int64
-        ids,         # IN  int32 (n,)
-        offsets,     # IN  int64 (s + 1,)
         begin,       # IN  int64
         end,         # IN  int64
         size,        # IN  int64, tokens of a part
+        stride,      # IN  int64
+        window,      # IN  int64
+        shrink,      # IN  int64
+        negative,    # IN  int64
+        most,        # IN  int64
+        with_loss,   # IN  int64
+        key,         # IN  int64, the bits of a uint64
+        shift,       # IN  int64, the bits of a uint64
+        rate_0,      # IN  float64
+        slope,       # IN  float64
+        ids,         # IN  int32 (n,)
+        offsets,     # IN  int64 (s + 1,)
         keep,        # IN  float32 (v,)
         thresholds,  # IN  uint32 (v,)
         aliases,     # IN  int32 (v,)
@@ -583,60 +598,76 @@ def _shard_trainer(m):
         roots,       # IN  int64 (v + 1,)
         nodes,       # IN  int32 (p,)
         codes,       # IN  uint8 (p,)
-        inputs,      # INOUT float (v * stride,)
-        outputs,     # INOUT float (w * stride,)
-        stride,      # IN  int64
         frozen,      # IN  uint8 (v,)
-        window,      # IN  int64
-        shrink,      # IN  bool
-        negative,    # IN  int64
-        key,         # IN  uint64
-        shift,       # IN  uint64
-        rate_0,      # IN  float64
-        slope,       # IN  float64
-        most,        # IN  int64
-        with_loss,   # IN  bool
         maps,        # INOUT int32 (2, h, v) all -1
         names,       # INOUT int32 (2, h, r)
+        filled,      # INOUT int64 (h, 2)
         sentences,   # IN  int64 (p,) a sentence that ends after the begin of each part and does not begin after it
-        copies_in,   # INOUT float (h, r * stride)
-        copies_out,  # INOUT float (h, q * stride)
         losses,      # OUT float64 (p,)
         tallies,     # INOUT int64 (p, 8)
+        inputs,      # INOUT float (v * stride,)
+        outputs,     # INOUT float (w * stride,)
+        copies_in,   # INOUT float (h, r * stride)
+        copies_out,  # INOUT float (h, q * stride)
     ):
         n_shards = maps.shape[1]
-        filled = np.zeros((n_shards, 2), np.int64)
-        for start in range(begin, end, SHARDS * size):
-            for shard in prange(n_shards):
-                first = start + shard * size
-                # What the last round left; each parallel loop less is a wait less for all threads.
-                for which in range(2):
-                    for slot in range(filled[shard, which]):
-                        maps[which, shard, names[which, shard, slot]] = -1
-                    filled[shard, which] = 0
-                if first < end:
-                    buffers = _make_buffers(
-                        inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative
-                    )
-                    part = (first - begin) // size
-                    losses[part] = _train_part(
-                        row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets,
-                        sentences[part], first, min(end, first + size), keep, thresholds, aliases, weights,
-                        roots, nodes, codes, inputs, outputs, stride, frozen, window, shrink, negative, key, shift,
-                        rate_0, slope, most, with_loss, buffers,
-                        maps[0, shard], names[0, shard], copies_in[shard], maps[1, shard], names[1, shard],
-                        copies_out[shard], filled[shard], tallies[part],
-                    )  # fmt: skip
-                    _keep_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard])
-                    _keep_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard])
+        if turn == 1:
             # A row has one owner, who adds up its changes in the order of the shards.
-            for owner in prange(n_shards):
-                for shard in range(n_shards):
-                    _add_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard], owner, n_shards)
-                    _add_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard], owner, n_shards)
+            for other in range(n_shards):
+                _add_changes(inputs, stride, names[0, other], filled[other, 0], copies_in[other], shard, n_shards)
+                _add_changes(outputs, stride, names[1, other], filled[other, 1], copies_out[other], shard, n_shards)
+            return
+        first = start + shard * size
+        # What the last round left; each parallel loop less is a wait less for all threads.
+        for which in range(2):
+            for slot in range(filled[shard, which]):
+                maps[which, shard, names[which, shard, slot]] = -1
+            filled[shard, which] = 0
+        if first < end:
+            buffers = _make_buffers(inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative)
+            part = (first - begin) // size
+            losses[part] = _train_part(
+                row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets, sentences[part], first,
+                min(end, first + size), keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs,
+                stride, frozen, window, shrink != 0, negative, np.uint64(key), np.uint64(shift), rate_0, slope, most,
+                with_loss != 0, buffers, maps[0, shard], names[0, shard], copies_in[shard], maps[1, shard],
+                names[1, shard], copies_out[shard], filled[shard], tallies[part],
+            )  # fmt: skip
+            _keep_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard])
+            _keep_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard])
 
     train_apart.__qualname__ = f"_train_apart_{m}"
-    return parallel_jit(train_apart)
+    return jit(train_apart)
+
+
+@cache
+def _shard_trainer_at(m, dtype):
+    """Return the address of `_shard_trainer`'s function."""
+    i32, i64, u8, row = numba.int32, numba.int64, numba.uint8[::1], numba.from_dtype(dtype)
+    return address_of(_shard_trainer(m), (
+        *(i64,) * 15, numba.float64, numba.float64, i32[::1], i64[::1], numba.float32[::1], numba.uint32[::1], i32[::1],
+        numba.uint64[::1], i64[::1], i32[::1], u8, u8, i32[:, :, ::1], i32[:, :, ::1], i64[:, ::1], i64[::1],
+        numba.float64[::1], i64[:, ::1], row[::1], row[::1], row[:, ::1], row[:, ::1],
+    ))  # fmt: skip
+
+
+@parallel_jit
+def _train_apart(
+    trainer,  # IN  int64, the address of `_shard_trainer`'s function
+    mode, begin, end, size, stride, window, shrink, negative, most, with_loss, key, shift, rate_0, slope, ids, offsets,
+    keep, thresholds, aliases, weights, roots, nodes, codes, frozen, maps, names, filled, sentences, losses, tallies,
+    inputs, outputs, copies_in, copies_out,  # as there
+):  # fmt: skip
+    # What a shard does is called by its address: inside of the loop it took 9 instead of 4 s to compile.
+    n_shards = maps.shape[1]
+    for start in range(begin, end, SHARDS * size):
+        for turn in range(2):
+            for shard in prange(n_shards):
+                call_at(trainer, (
+                    shard, turn, start, mode, begin, end, size, stride, window, shrink, negative, most, with_loss, key,
+                    shift, rate_0, slope, ids, offsets, keep, thresholds, aliases, weights, roots, nodes, codes, frozen,
+                    maps, names, filled, sentences, losses, tallies, inputs, outputs, copies_in, copies_out,
+                ))  # fmt: skip
 
 
 @jit(inline=True)
@@ -780,9 +811,11 @@ def word2vec_train(
         maps = np.full((2, n_shards, max(n_words, len(outputs))), -1, np.int32)
         names = np.empty((2, n_shards, max(rows_in, rows_out)), np.int32)
         copies = [np.empty((n_shards, rows * stride), inputs.dtype) for rows in (rows_in, rows_out)]
-        _shard_trainer(m)(
-            mode, ids, offsets, begin, end, size, *tables, *options, maps, names, sentences, *copies, losses,
-            tallies,
+        *tables, flat_in, flat_out = tables
+        _train_apart(
+            _shard_trainer_at(m, inputs.dtype), mode, begin, end, size, stride, window, int(shrink), negative, longest,
+            int(with_loss), np.uint64(key), shift, float(rate_0), float(slope), ids, offsets, *tables, frozen, maps,
+            names, np.zeros((n_shards, 2), np.int64), sentences, losses, tallies, flat_in, flat_out, *copies,
         )  # fmt: skip
     else:
         train = _trainer(m)
