@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
+
 from .registry import REGISTRY
 
 __all__ = ["warmup"]
+
+# Families whose products are compiled for each number of vectors of a panel.
+_ON_PANELS = {"rnn", "lstm", "gru", "softmax"}
 
 
 def warmup(families: Any = None, verbose: int = 0) -> float:
@@ -27,6 +32,7 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
     from tqdm import tqdm
 
     from ..errors import ValueRangeError
+    from .cpu._panels import compile_products
 
     known = {kernel.family for kernel in REGISTRY.values()}
     wanted = known if families is None else set(families)
@@ -37,4 +43,7 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
     for kernel in tqdm(chosen, disable=not verbose, desc="compiling", unit="kernel", leave=False):
         for case in kernel.cases():
             kernel.call(kernel.public, case)
+    if wanted & _ON_PANELS:
+        for dtype in ("float32", "float64"):
+            compile_products(np.dtype(dtype))
     return time.perf_counter() - begin

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numba
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,24 @@ def test_builds_with_other_options_have_other_cache_names():
     }
     assert len(names) == 3
     assert all(_jit.source_digest in name for name in names)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_a_function_that_is_called_with_several_numbers_is_compiled_once(monkeypatch):
+    from fastseq.kernels import _jit
+
+    monkeypatch.setenv("FASTSEQ_CACHE", "0")
+
+    @_jit.jit
+    def inner(x, k=3):
+        return x + k
+
+    @_jit.jit
+    def outer(x):
+        return inner(x, 0) + inner(x, 1) + inner(x, k=2)
+
+    assert outer(2.0) == 9.0
+    assert len(inner.signatures) == 1
 
 
 def test_where_nothing_can_be_written_kernels_work_and_one_warning_tells(package):
@@ -150,6 +169,7 @@ def test_after_a_warmup_the_first_fit_compiles_nothing():
     code = """
         import numpy as np
         import fastseq as fs
+        from fastseq import kernels
         from fastseq.kernels import _jit
         fs.warmup()
         def signatures():
@@ -164,6 +184,20 @@ def test_after_a_warmup_the_first_fit_compiles_nothing():
             model = fs.SkipGram(dim=20, epochs=1, deterministic=deterministic).fit(corpus)
         fs.CBOW(dim=20, epochs=1, loss="hierarchical_softmax").fit(corpus)
         vectors.most_similar("w1")
+        # Widths of one to four vectors and more, with and without a part of one behind them.
+        for dtype in ("float32", "float64"):
+            for n in (1, 7, 8, 9, 16, 20, 24, 33, 40, 48, 64, 70, 100, 130):
+                for layer, n_in, units in ((fs.layers.LSTM, 5, n), (fs.layers.GRU, 5, n), (fs.layers.RNN, n, 6)):
+                    layer = layer(n_in, units, dtype=dtype)
+                    y, _, cache = layer.forward(np.zeros((2, 3, layer.input_size), dtype))
+                    layer.backward(y, cache)
+                    layer.forward(np.zeros((2, 3, layer.input_size), dtype), lengths=[3, 2])
+                for units, words in ((n, 50), (20, n)):
+                    h, labels = np.zeros((4, units), dtype), np.zeros(4, np.int32)
+                    weights, biases = np.zeros((units, words), dtype), np.zeros(words, dtype)
+                    for by_word in (False, True):
+                        given = weights.T.copy() if by_word else weights
+                        kernels.softmax_cross_entropy(h, given, biases, labels, by_word=by_word)
         after = signatures()
         print(len(before) > 40, sorted(name for name in after if after[name] != before.get(name)))
     """
