@@ -220,6 +220,12 @@ def _array_at(typing_context, table, place, like):
 
 @intrinsic
 def _call_at(typing_context, address, given):
+    for each in given:
+        # Nobody looks at what arrives: of an array that is not contiguous the wrong numbers would be taken.
+        if not (isinstance(each, types.Integer | types.Boolean | types.Float) or (
+            isinstance(each, types.Array) and each.layout == "C"
+        )):  # fmt: skip
+            raise TypeError(f"expected contiguous arrays and numbers, got {each}")
     wanted = tuple(_INT64 if isinstance(each, types.Integer) else each for each in given)
 
     def generate(context, builder, sig, arguments):
@@ -490,7 +496,8 @@ else:
     # array_at(table, place, like): the array, flat and of the type of ``like``, whose address and length are there.
     array_at = _array_at
     # call_at(address, arguments): call a compiled function that returns nothing, by its address (see _jit.address_of);
-    # arguments are a tuple of arrays and integers.
+    # arguments are a tuple of contiguous arrays, integers, which all become int64, and other numbers, of the types that
+    # the address was asked for.
     call_at = _call_at
     # tile_load(tile, like, array, at, row_stride): the vectors at array[at + r * row_stride + v * lanes].
     tile_load = _tile_load

@@ -40,10 +40,14 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
         raise ValueRangeError(f"families holds {sorted(wanted - known)}, expected some of {sorted(known)}")
     begin = time.perf_counter()
     chosen = [kernel for kernel in REGISTRY.values() if kernel.family in wanted]
-    for kernel in tqdm(chosen, disable=not verbose, desc="compiling", unit="kernel", leave=False):
-        for case in kernel.cases():
-            kernel.call(kernel.public, case)
-    if wanted & _ON_PANELS:
-        for dtype in ("float32", "float64"):
+    products = ["float32", "float64"] if wanted & _ON_PANELS else []
+    n_turns = len(chosen) + len(products)
+    with tqdm(total=n_turns, disable=not verbose, desc="compiling", unit="kernel", leave=False) as bar:
+        for kernel in chosen:
+            for case in kernel.cases():
+                kernel.call(kernel.public, case)
+            bar.update()
+        for dtype in products:
             compile_products(np.dtype(dtype))
+            bar.update()
     return time.perf_counter() - begin

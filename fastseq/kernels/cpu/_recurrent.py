@@ -10,7 +10,7 @@ states have ``n`` rows more in front, the ones before the first step.
 
 Two ways to share a step: each thread takes some sequences through all steps, and none waits for another; or each takes
 some units of all sequences, and they meet after every step. The first way reads all weights for a few rows, the second
-reads each weight once a step; see `_by_rows`.
+reads each weight once a step; see `share_rows`.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ def _row_chunk(
     rest,       # IN  int64, numbers of the one behind them
     n_words,    # IN  int64
     label,      # IN  int64
-    smoothed,   # IN  bool
-    train,      # IN  bool
+    smoothed,   # IN  int64, whether labels are smoothed
+    train,      # IN  int64, whether gradients are wanted
     peaks,      # INOUT float
     totals,     # INOUT float64
     spreads,    # INOUT float64, sums of the logits; only where smoothed
@@ -295,7 +295,7 @@ def _scaled_row(
     row,        # IN  int64
     n_vectors,  # IN  int64
     n_columns,  # IN  int64
-    by_column,  # IN  bool
+    by_column,  # IN  int64, see `_finish_share`
     scaled,     # OUT float
 ):
     units, lane = mine.shape[0], row_lanes(scaled)

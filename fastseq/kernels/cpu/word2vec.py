@@ -568,7 +568,9 @@ def _trainer(m):
 
 @cache
 def _shard_trainer(m):
-    """Return the training of a shard whose result does not depend on the others, for groups of ``m`` samples."""
+    """Return what a shard does in the training that gives the same bits for any number of threads, for groups of ``m``
+    samples.
+    """
     double = 2 * m
 
     def train_apart(
