@@ -13,14 +13,14 @@ from fastseq.kernels.registry import REGISTRY
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
-# Each with how many numbers the loop puts in front of those that it was given.
-PAIRS = {
-    "lstm_forward": (_recurrent._forward, _recurrent._share_forward, 3),
-    "lstm_backward": (_recurrent._backward, _recurrent._share_back, 3),
-    "softmax sweep": (_softmax_rows._sweep, _softmax_rows._sweep_share, 1),
-    "softmax finish": (_softmax_rows._finish, _softmax_rows._finish_share, 1),
-    "word2vec_train": (word2vec._train_apart, word2vec._shard_trainer(6), 3),
-}
+# A kernel, a loop of it, what that calls, and how many numbers it puts in front of those that it was given.
+LOOPS = [
+    ("lstm_forward", _recurrent._forward, _recurrent._share_forward, 3),
+    ("lstm_backward", _recurrent._backward, _recurrent._share_back, 3),
+    ("softmax_cross_entropy", _softmax_rows._sweep, _softmax_rows._sweep_share, 1),
+    ("softmax_cross_entropy", _softmax_rows._finish, _softmax_rows._finish_share, 1),
+    ("word2vec_train", word2vec._train_apart, word2vec._shard_trainer(6), 3),
+]
 
 
 def passed(given):
@@ -30,10 +30,9 @@ def passed(given):
     return types.int64 if isinstance(given, types.Integer) else given
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_what_is_passed_is_what_is_expected(name):
-    loop, share, in_front = PAIRS[name]
-    kernel = REGISTRY[{"softmax": "softmax_cross_entropy"}.get(name.split()[0], name)]
+@pytest.mark.parametrize(("name", "loop", "share", "in_front"), LOOPS, ids=lambda each: getattr(each, "__name__", None))
+def test_what_is_passed_is_what_is_expected(name, loop, share, in_front):
+    kernel = REGISTRY[name]
     for case in kernel.cases():
         kernel.call(kernel.public, case)
     expected = {tuple(map(passed, signature)) for signature in share.signatures}

@@ -158,13 +158,15 @@ def _rnn_cells(
 
 
 @jit(lean=True)
-def _share_of(worker, n_workers, n_panels, n_rows, turn):
-    """Return (first row, rows, first panel, the one after the last) of a part of a thread's share.
+def _share_of(worker, n_workers, by_rows, bounds, n_panels, n_rows, turn):
+    """Return (first row, rows, first panel, the one after the last) of a part of a thread's share; no rows: nothing.
 
-    Shares are equal: where panels cannot be, some rows of one are one thread's and the others the next one's. Of 11 for
-    two threads 5 and 6 would take a tenth longer than 5 and a half. Turn 0 is the end of a panel, 1 are whole ones, and
-    2 is the beginning of one.
+    With ``by_rows`` the share is one part, its sequences. Else shares are equal: where panels cannot be, some rows of
+    one are one thread's and the others the next one's. Of 11 for two threads 5 and 6 would take a tenth longer than 5
+    and a half. Turn 0 is the end of a panel, 1 are whole ones, and 2 is the beginning of one.
     """
+    if by_rows:
+        return bounds[worker], min(bounds[worker + 1], n_rows) - bounds[worker] if turn == 0 else 0, 0, n_panels
     begin, stop = worker * n_panels, (worker + 1) * n_panels
     first_p, last_p = begin // n_workers, stop // n_workers
     first_row, last_row = begin % n_workers * n_rows // n_workers, stop % n_workers * n_rows // n_workers
@@ -277,12 +279,8 @@ def _share_forward(
     sums_rows = starts[starts.shape[0] - 1] if kept else 0
     for t in range(begin, end):
         rows = starts[t + 1] - starts[t]
-        for turn in range(1 if by_rows else 3):
-            if by_rows:
-                first, p, end_p = bounds[worker], 0, n_panels
-                count = min(bounds[worker + 1], rows) - first
-            else:
-                first, count, p, end_p = _share_of(worker, n_workers, n_panels, rows, turn)
+        for turn in range(3):
+            first, count, p, end_p = _share_of(worker, n_workers, by_rows, bounds, n_panels, rows, turn)
             if count > 0:
                 row = first + (starts[t] if kept else 0 if by_rows else worker * n)
                 _step_forward(kind, t, first, count, p, end_p, n, starts, gates, x, n_in, packed_x, bias_x, sums,
@@ -528,12 +526,8 @@ def _share_back(
         now = max(t, 0)
         rows = starts[now + 1] - starts[now]
         behind = starts[t + 2] - starts[t + 1] if t + 1 < n_steps else 0
-        for turn in range(1 if by_rows else 3):
-            if by_rows:
-                first, q, end_q = bounds[worker], 0, n_columns
-                count = min(bounds[worker + 1], rows) - first
-            else:
-                first, count, q, end_q = _share_of(worker, n_workers, n_columns, rows, turn)
+        for turn in range(3):
+            first, count, q, end_q = _share_of(worker, n_workers, by_rows, bounds, n_columns, rows, turn)
             if count > 0:
                 goes_on = min(first + count, behind) - first
                 while q < end_q:

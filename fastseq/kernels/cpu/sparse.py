@@ -147,7 +147,7 @@ def _sum_rows(
             begin, end = indptr[group], indptr[group + 1]
             goal = out[group * width : (group + 1) * width]
             if end - begin == 1:
-                # Not an assignment of slices, which takes two seconds to compile: Numba makes the words of its error.
+                # Not an assignment of slices, for which Numba compiles the words of its error too (see text.py).
                 row = rows[indices[begin] * width : (indices[begin] + 1) * width]
                 for j in range(width):
                     goal[j] = row[j]
