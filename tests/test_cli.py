@@ -431,6 +431,8 @@ class TestWord2Vec:
         ("skipgram", "--loss hierarchical_softmax", "loss", "hierarchical_softmax"),
         ("skipgram", "--shared", "shared_negatives", True),
         ("skipgram", "--per-pair", "shared_negatives", False),
+        ("cbow", "--shared", "shared_negatives", True),
+        ("cbow", "--per-centre", "shared_negatives", False),
         ("cbow", "--sum", "mean", False),
         ("cbow", "--divide-gradient", "divide_gradient", True),
         ("cbow", "--fixed-window", "shrink_window", False),

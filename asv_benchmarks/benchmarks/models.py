@@ -80,7 +80,10 @@ class Word2VecPlanted:
     """SkipGram and CBOW on that corpus, three epochs; the deterministic mode beside the fast one."""
 
     param_names = ("model",)
-    params = (["SkipGram", "SkipGram, a pair's own negatives", "SkipGram, deterministic", "CBOW"],)
+    params = ([
+        "SkipGram", "SkipGram, a pair's own negatives", "SkipGram, deterministic", "CBOW",
+        "CBOW, a centre's own negatives",
+    ],)  # fmt: skip
     timeout = 900
     # Seconds each; what is timed has run in `setup`.
     number = 1
@@ -95,7 +98,8 @@ class Word2VecPlanted:
     def _model(self, name: str) -> Any:
         kind, _, option = name.partition(", ")
         options: dict[str, dict[str, Any]] = {
-            "": {}, "a pair's own negatives": {"shared_negatives": False}, "deterministic": {"deterministic": True},
+            "": {}, "a pair's own negatives": {"shared_negatives": False},
+            "a centre's own negatives": {"shared_negatives": False}, "deterministic": {"deterministic": True},
         }  # fmt: skip
         # With sample=1e-4, which is for large texts, a text this small teaches next to nothing.
         return getattr(fs, kind)(

@@ -289,7 +289,7 @@ def skip_gram(settings: Settings) -> list[dict[str, Any]]:
             rows += _against(f"{title}, {label}", GENSIM, runs[label], runs["gensim"], note, full=False)
     shown = {"gensim": "gensim, corpus_file", "ours": "fastseq", **{name: PROGRAMS[name][1] for name in given}}
     rows += [_shown(f"skip-gram: {shown[name]}", runs[name]) for name in shown if name in runs]
-    alone = {"ours": "default: negatives shared by a window, threads without locks"}
+    alone = {"ours": "default: negatives shared by a window and drawn for 2,048 tokens, threads without locks"}
     alone |= {label: label for label in VARIANTS}
     alone["shared_negatives=False"] += " (negatives drawn for each pair)"
     alone["deterministic=True"] += " (same bits for any number of threads)"
@@ -313,9 +313,8 @@ def cbow(settings: Settings) -> list[dict[str, Any]]:
     if gensim:
         sides["gensim"] = partial(_run, settings, "gensim", skip_gram=False)
     sides["ours"] = partial(_run, settings, "ours", skip_gram=False)
-    sides["deterministic=True"] = partial(
-        _run, settings, "ours", skip_gram=False, options={"deterministic": True}
-    )
+    for option, value in (("shared_negatives", False), ("deterministic", True)):
+        sides[f"{option}={value}"] = partial(_run, settings, "ours", skip_gram=False, options={option: value})
     runs = _in_turn(sides, settings["seeds"], once=("deterministic=True",))
     rows: list[dict[str, Any]] = []
     if gensim:
@@ -324,8 +323,12 @@ def cbow(settings: Settings) -> list[dict[str, Any]]:
     else:
         rows.append(missing(f"{title}: text file to vectors", f"{GENSIM}, sg=0", "not installed"))
     rows.append(_shown("CBOW: fastseq", runs["ours"]))
-    rows.append({**_shown("CBOW, default: threads without locks", runs["ours"]), "alone": True})
-    rows.append({**_shown("CBOW, deterministic=True", runs["deterministic=True"]), "alone": True})
+    alone = {
+        "ours": "default: negatives drawn for 2,048 tokens, threads without locks",
+        "shared_negatives=False": "shared_negatives=False (negatives drawn for each centre)",
+        "deterministic=True": "deterministic=True",
+    }
+    rows += [{**_shown(f"CBOW, {label}", runs[name]), "alone": True} for name, label in alone.items()]
     return rows
 
 

@@ -59,17 +59,18 @@ def _add_word2vec_options(sub: argparse.ArgumentParser, kind: str) -> None:
         "negative_sampling, hierarchical_softmax or softmax (exact, for small vocabularies)",
         choices=("negative_sampling", "hierarchical_softmax", "softmax"), metavar="HOW",
     )  # fmt: skip
-    if kind == "skipgram":
-        negatives = sub.add_mutually_exclusive_group()
-        negatives.add_argument(
-            "--shared", dest="model.shared_negatives", action="store_const", const=True,
-            help="the words of a window share the words drawn, several times as fast (the default)",
-        )  # fmt: skip
-        negatives.add_argument(
-            "--per-pair", dest="model.shared_negatives", action="store_const", const=False,
-            help="draw words for each pair of centre and context, as word2vec does",
-        )  # fmt: skip
-    else:
+    shared = "the words of a window share the words drawn, several times as fast (the default)"
+    own, for_each = "--per-pair", "each pair of centre and context"
+    if kind == "cbow":
+        shared = "the words drawn come from those drawn for 2,048 tokens, which is faster (the default)"
+        own, for_each = "--per-centre", "each centre"
+    negatives = sub.add_mutually_exclusive_group()
+    negatives.add_argument("--shared", dest="model.shared_negatives", action="store_const", const=True, help=shared)
+    negatives.add_argument(
+        own, dest="model.shared_negatives", action="store_const", const=False,
+        help=f"draw words for {for_each}, as word2vec does",
+    )  # fmt: skip
+    if kind == "cbow":
         add("--sum", "mean", None, "add up a window's vectors, do not average them", action="store_const", const=False)
         add(
             "--divide-gradient", "divide_gradient", None,

@@ -14,6 +14,7 @@ __all__ = [
     "log_float32",
     "mix64",
     "negative_draw",
+    "pool_place",
     "random_bits",
     "stream_bits",
     "stream_of",
@@ -64,6 +65,12 @@ _LOW_32 = np.uint64(0xFFFFFFFF)
 _S6 = np.uint64(6)
 _LAST_TRY = np.uint64(63)
 _ONE_64 = np.uint64(1)
+# A draw has room for four numbers of 16 bits.
+_S2 = np.uint64(2)
+_S4 = np.uint64(4)
+_THREE = np.uint64(3)
+_S16 = np.uint64(16)
+_LOW_16 = np.uint64(0xFFFF)
 
 
 @njit(inline="always")
@@ -104,6 +111,16 @@ def negative_draw(stream, number, target, thresholds, aliases, weights):
             if drawn != target:
                 passed += weights[drawn]
     return drawn
+
+
+@njit(inline="always")
+def pool_place(stream, number, first, size):
+    """Return where sample ``number`` of a stream stands in a pool of ``size``, at most 2**16; all are uint64.
+
+    Each of the draws from ``first`` on is for four samples, 16 bits for each.
+    """
+    four = stream_bits(stream, first + (number >> _S2))
+    return (((four >> ((number & _THREE) << _S4)) & _LOW_16) * size) >> _S16
 
 
 @njit(inline="always")

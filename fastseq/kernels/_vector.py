@@ -39,7 +39,10 @@ __all__ = [
     "row_store",
     "row_zeros",
     "rows_accumulate",
+    "rows_exchange",
+    "rows_factors",
     "rows_load",
+    "rows_places",
     "rows_update",
     "rows_update_apart",
     "splat",
@@ -447,6 +450,52 @@ def _rows_accumulate(typing_context, sums, array, at, j, d):
 
 
 @intrinsic
+def _rows_places(typing_context, like, at, j):
+    result = types.UniTuple(types.int64, like.count)
+
+    def generate(context, builder, signature, arguments):
+        _, places, first = arguments
+        found = [_number(context, builder, at, places, _plus(builder, first, t)) for t in range(like.count)]
+        return context.make_tuple(builder, result, found)
+
+    return result(like, at, types.int64), generate
+
+
+@intrinsic
+def _rows_factors(typing_context, like, array, first):
+    check_flat(array)
+
+    def generate(context, builder, signature, arguments):
+        _, data, begin = arguments
+        memory = Memory(context, builder, array, data)
+        return context.make_tuple(builder, like, [memory.splat(_plus(builder, begin, t)) for t in range(like.count)])
+
+    return like(like, array, types.int64), generate
+
+
+@intrinsic
+def _rows_exchange(typing_context, x, factors, array, places, d):
+    check_flat(array)
+
+    def generate(context, builder, signature, arguments):
+        value, weights, data, starts, step = arguments
+        memory = Memory(context, builder, array, data)
+        (value,) = cgutils.unpack_tuple(builder, value, 1)
+        weights = cgutils.unpack_tuple(builder, weights, factors.count)
+        at = [builder.add(start, step) for start in cgutils.unpack_tuple(builder, starts, factors.count)]
+        # Two sums: each addition of one waits four cycles for the last.
+        sums = [constant(value.type, 0)] * 2
+        for t, weight in enumerate(weights):
+            sums[t % 2] = muladd(builder, weight, memory.load(at[t]), sums[t % 2])
+        # One after another: the same row may be named twice.
+        for t, weight in enumerate(weights):
+            memory.store(muladd(builder, weight, value, memory.load(at[t])), at[t])
+        return context.make_tuple(builder, x, [builder.fadd(*sums)])
+
+    return x(x, factors, array, places, types.int64), generate
+
+
+@intrinsic
 def _prefetch(typing_context, array, offset):
     def generate(context, builder, signature, arguments):
         struct = context.make_array(array)(context, builder, arguments[0])
@@ -469,7 +518,10 @@ if config.DISABLE_JIT:
         row_store,
         row_zeros,
         rows_accumulate,
+        rows_exchange,
+        rows_factors,
         rows_load,
+        rows_places,
         rows_update,
         rows_update_apart,
         tile_add_products,
@@ -514,5 +566,12 @@ else:
     rows_update_apart = _rows_update_apart
     # rows_accumulate(sums, array, at, j, d): add sums[q] to the vector at array[at[j + q] + d], one after another.
     rows_accumulate = _rows_accumulate
+    # rows_places(like, at, j): at[j + q] for all q, as many as `like` has; rows_factors(like, array, first): vectors of
+    # copies of array[first + q]. Both are values: what arrays hold would be loaded anew after every store.
+    rows_places = _rows_places
+    rows_factors = _rows_factors
+    # rows_exchange(x, factors, array, places, d): the sum of factors[q] times the vectors at array[places[q] + d]; then
+    # factors[q] * x is added to these, one after another.
+    rows_exchange = _rows_exchange
     # prefetch(array, offset): ask for the memory of array[offset], to be written soon.
     prefetch = _prefetch

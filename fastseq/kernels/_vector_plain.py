@@ -15,7 +15,10 @@ __all__ = [
     "row_store",
     "row_zeros",
     "rows_accumulate",
+    "rows_exchange",
+    "rows_factors",
     "rows_load",
+    "rows_places",
     "rows_update",
     "rows_update_apart",
     "tile_add_products",
@@ -138,6 +141,23 @@ def rows_accumulate(sums: np.ndarray, array: np.ndarray, at: Any, j: int, d: int
     """Add sums to rows."""
     for place, total in zip(at[j:j + len(sums)], sums):
         array[place + d:place + d + len(total)] += total
+
+
+def rows_places(like: np.ndarray, at: Any, j: int) -> np.ndarray:
+    """Return where some rows begin."""
+    return at[j:j + len(like)].copy()
+
+
+def rows_factors(like: np.ndarray, array: np.ndarray, first: int) -> np.ndarray:
+    """Return a vector of copies of each of some numbers."""
+    return array[first:first + len(like), None] + np.zeros_like(like)
+
+
+def rows_exchange(x: np.ndarray, factors: np.ndarray, array: np.ndarray, places: Any, d: int) -> np.ndarray:
+    """Return the sum of rows times factors, and add ``x`` times theirs to the rows."""
+    total = (factors * rows_load(factors, array, places, 0, d)).sum(axis=0)
+    rows_accumulate(factors * x, array, places, 0, d)
+    return total.reshape(x.shape)
 
 
 def prefetch(array: np.ndarray, offset: int) -> None:

@@ -11,7 +11,13 @@ __all__ = [
     "LINE_BYTES",
     "MEAN",
     "PAIRS",
+    "POOLED",
+    "POOL_DRAW",
+    "POOL_ITEM",
+    "POOL_MOST",
+    "POOL_SHARE",
     "SHARDS",
+    "STRETCH",
     "TREE",
     "WINDOW_DRAW",
     "shard_tokens",
@@ -28,9 +34,24 @@ TREE = 8
 # With CBOW and MEAN: what the contexts learn is divided by their number.
 DIVIDED = 16
 
-# Draws of a token's stream: whether it is kept, how wide its window is. Samples begin at 64 (see negative_draw).
+# Samples are taken from those that were drawn for a stretch of text.
+POOLED = 32
+
+# Draws of a token's stream: whether it is kept, how wide its window is. Samples begin at 64 (see negative_draw); where
+# they come from a pool, each of the draws from 2 on says where four of them stand in it.
 KEEP_DRAW = np.uint64(0)
 WINDOW_DRAW = np.uint64(1)
+POOL_DRAW = np.uint64(2)
+
+# Two to this power tokens are a stretch of text, which has a pool; the pool's stream is that of the item
+# POOL_ITEM + number of the stretch, which no token has.
+STRETCH = np.uint64(11)
+POOL_ITEM = np.uint64(1 << 63)
+# Samples of a pool for each that a centre takes, and how many there are at most. Where half of the tokens are kept, a
+# sample is taken ten times; 500 rows (5 negatives) of 100 dimensions are 220 KB, of 300 dimensions 610 KB, and stay in
+# the second cache.
+POOL_SHARE = 100
+POOL_MOST = 2**16
 
 # A row takes whole lines of the caches, which is also the widest vector register.
 LINE_BYTES = 64

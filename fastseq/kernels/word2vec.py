@@ -21,7 +21,7 @@ from ._boundary import (
     to_same_device,
     variant,
 )
-from ._word2vec import CBOW, DIVIDED, LINE_BYTES, MEAN, PAIRS, TREE
+from ._word2vec import CBOW, DIVIDED, LINE_BYTES, MEAN, PAIRS, POOLED, TREE
 
 __all__ = ["huffman_tree", "word2vec_train", "prepare_word2vec", "Word2VecTraining", "vector_rows"]
 
@@ -78,9 +78,10 @@ def word2vec_train(
     negative : int
         Samples for each centre beside itself; they are never the centre.
     shared : bool
-        Whether the contexts of a centre share its negatives; False draws negatives for each pair of centre and context,
-        as word2vec does: a quarter of the speed, and no better scores, in the comparison with peers. CBOW has one draw
-        for each centre anyway.
+        Whether the contexts of a centre share its negatives, and they are taken from ``100 * negative`` (at most
+        65,536) that were drawn for the 2,048 tokens around, whose rows so stay in the caches. False draws negatives for
+        each pair of centre and context, as word2vec does: a quarter of the speed, and no better scores, in the
+        comparison with peers. With CBOW, False draws them for each centre.
     window : int
     shrink : bool
         Whether the reach is drawn from 1 to ``window`` for each centre (word2vec's way) or is always ``window``.
@@ -222,7 +223,7 @@ def prepare_word2vec(
         low, high = float(keep.min()), float(keep.max())
         raise ValueRangeError(f"keep runs from {low} to {high}, expected 0 to 1 for each word")
     mode = (CBOW if model == "cbow" else 0) | (MEAN if mean else 0) | (DIVIDED if mean and divided else 0)
-    mode |= TREE if tree is not None else 0 if shared or model == "cbow" else PAIRS
+    mode |= TREE if tree is not None else POOLED if shared else 0 if model == "cbow" else PAIRS
     none = [to_same_device(np.empty(0, dtype), device) for dtype in (np.uint32, np.int32, np.uint64)]
     if table is not None:
         if n_words < 2:

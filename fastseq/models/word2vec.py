@@ -86,6 +86,7 @@ class _Word2Vec(Model):
     sample: float | None
     power: float
     loss: str
+    shared_negatives: bool
     shrink_window: bool
     add_context: bool
     deterministic: bool
@@ -256,7 +257,8 @@ class _Word2Vec(Model):
         as_float_dtype(self.dtype)
         if self.optimizer is not None and not isinstance(self.optimizer, Optimizer):
             raise DTypeError(f"optimizer is {type(self.optimizer).__name__}, expected one such as fs.Adam()")
-        for name in ("shrink_window", "add_context", "deterministic", "compute_loss", *self._switches):
+        for name in ("shared_negatives", "shrink_window", "add_context", "deterministic", "compute_loss",
+                     *self._switches):  # fmt: skip
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise DTypeError(f"{name} is {getattr(self, name)!r}, expected True or False")
         return as_key(self.random_state, "word2vec")
@@ -356,7 +358,7 @@ class _Word2Vec(Model):
         return training, inputs, outputs
 
     def _training_options(self) -> dict[str, Any]:
-        return {}
+        return {"shared": bool(self.shared_negatives)}
 
     def _keep(self) -> np.ndarray:
         """Return how often a token of each word is kept: ``sqrt(sample / f) + sample / f``, as in word2vec's code."""
@@ -714,8 +716,9 @@ class SkipGram(_Word2Vec):
         The last one is exact, is trained in batches by an optimizer, and is for small vocabularies: its time grows with
         their size.
     shared_negatives : bool
-        Whether the words of a window share the negatives, which is several times as fast; False draws them for each
-        pair, as word2vec does. The comparison with peers measures both.
+        Whether the words of a window share the negatives, and 2,048 tokens those that were drawn for them (100 times
+        ``negative``), which is several times as fast; False draws them for each pair, as word2vec does. The comparison
+        with peers measures both.
     shrink_window : bool
         Whether the reach of each window is drawn from 1 to ``window``, so that near words count more.
     add_context : bool
@@ -757,7 +760,6 @@ class SkipGram(_Word2Vec):
     """
 
     _model = "skipgram"
-    _switches = ("shared_negatives",)
 
     def __init__(
         self,
@@ -799,9 +801,6 @@ class SkipGram(_Word2Vec):
         self.dtype = dtype
         self.random_state = random_state
 
-    def _training_options(self) -> dict[str, Any]:
-        return {"shared": bool(self.shared_negatives)}
-
 
 class CBOW(_Word2Vec):
     """Word vectors by CBOW: the words of a window together are to tell the middle one from words drawn at random.
@@ -815,6 +814,9 @@ batch_size, optimizer, dtype, random_state
         At the beginning; 0.05 unless given (0.001 for ``loss="softmax"``).
     min_learning_rate : float, optional
         At the end; a tenth of ``learning_rate`` unless given.
+    shared_negatives : bool
+        Whether 2,048 tokens share the negatives that were drawn for them (100 times ``negative``, of which each centre
+        takes its own), which is faster; False draws them for each centre, as word2vec does.
     mean : bool
         Whether the middle word is predicted from the mean of the words' vectors or from their sum.
     divide_gradient : bool
@@ -857,6 +859,7 @@ batch_size, optimizer, dtype, random_state
         loss: str = "negative_sampling",
         mean: bool = True,
         divide_gradient: bool = False,
+        shared_negatives: bool = True,
         shrink_window: bool = True,
         add_context: bool = False,
         deterministic: bool = False,
@@ -877,6 +880,7 @@ batch_size, optimizer, dtype, random_state
         self.loss = loss
         self.mean = mean
         self.divide_gradient = divide_gradient
+        self.shared_negatives = shared_negatives
         self.shrink_window = shrink_window
         self.add_context = add_context
         self.deterministic = deterministic
@@ -887,7 +891,7 @@ batch_size, optimizer, dtype, random_state
         self.random_state = random_state
 
     def _training_options(self) -> dict[str, Any]:
-        return {"mean": bool(self.mean), "divided": bool(self.divide_gradient)}
+        return {**super()._training_options(), "mean": bool(self.mean), "divided": bool(self.divide_gradient)}
 
     def _averages(self) -> bool:
         return bool(self.mean)

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
+from scipy import stats
 
 import fastseq as fs
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import huffman_tree, unigram_table, word2vec_train
+from fastseq.kernels._scalar import negative_draw, pool_place, stream_of
+from fastseq.kernels._word2vec import POOL_DRAW, POOL_ITEM, STRETCH
 from fastseq.kernels.cpu import word2vec as body
 from fastseq.kernels.reference import word2vec as oracle
 from fastseq.kernels.word2vec import vector_rows
@@ -42,10 +46,13 @@ def loss_of(inputs, outputs, around, samples, labels, cbow, mean):
 @pytest.mark.parametrize("train", [word2vec_train, oracle.word2vec_train], ids=["kernel", "oracle"])
 @pytest.mark.parametrize("tree", [False, True])
 @pytest.mark.parametrize(
-    ("model", "mean", "divided"),
-    [("skipgram", True, False), ("cbow", True, True), ("cbow", False, False), ("cbow", True, False)],
-)
-def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, divided):
+    ("model", "mean", "divided", "shared"),
+    [
+        ("skipgram", True, False, True), ("cbow", True, True, True), ("cbow", False, False, False),
+        ("cbow", True, False, True),
+    ],
+)  # fmt: skip
+def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, divided, shared):
     # One centre in the middle of a sentence of five different words: with a small rate all it does is one step.
     dim, rate, n_words = 9, 1e-6, 12
     ids = np.array([3, 1, 4, 7, 5], np.int32)
@@ -55,14 +62,17 @@ def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, di
     options = {"tree": paths} if tree else {"table": unigram_table(counts), "negative": 5}
     before = inputs.copy(), outputs.copy()
     loss, centres, products = train(
-        ids, np.array([0, 5]), inputs, outputs, model=model, mean=mean, divided=divided, window=2, shrink=False, key=5,
-        learning_rate=rate, begin=2, end=3, compute_loss=True, **options,
+        ids, np.array([0, 5]), inputs, outputs, model=model, mean=mean, divided=divided, shared=shared, window=2,
+        shrink=False, key=5, learning_rate=rate, begin=2, end=3, compute_loss=True, **options,
     )  # fmt: skip
     if tree:
         path = slice(paths[0][4], paths[0][5])
         samples, labels = paths[1][path], 1 - paths[2][path].astype(int)
     else:
-        samples = [4] + [oracle._negative(5, 2, k, 4, *options["table"]) for k in range(5)]
+        table = options["table"]
+        samples = [4] + [
+            oracle._pooled(5, 2, k, 4, 5, table) if shared else oracle._negative(5, 2, k, 4, *table) for k in range(5)
+        ]
         labels = [1, 0, 0, 0, 0, 0]
     around = [3, 1, 7, 5]
     assert (centres, products) == (1, len(samples) * (1 if model == "cbow" else 4))
@@ -85,7 +95,7 @@ def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, di
         np.testing.assert_allclose(got, numeric, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"shared": False}, {"model": "cbow"}])
+@pytest.mark.parametrize("options", [{}, {"shared": False}, {"model": "cbow"}, {"model": "cbow", "shared": False}])
 @pytest.mark.parametrize("size", [1, 7, 400])
 def test_where_a_text_is_cut_changes_nothing(rng, monkeypatch, options, size):
     # Contexts beyond the border of a part are seen: a line of any length is one sentence.
@@ -105,6 +115,54 @@ def test_where_a_text_is_cut_changes_nothing(rng, monkeypatch, options, size):
     assert loss == pytest.approx(one_loss, rel=1e-6)
     assert in_.tobytes() == one_in.tobytes()
     assert out.tobytes() == one_out.tobytes()
+
+
+def test_samples_of_a_pool_are_spread_as_the_words_are():
+    # One sample of each stretch, since those of a stretch come from one pool; and the places within a pool.
+    counts = np.array([400, 90, 50, 30, 9, 1, 0])
+    table = unigram_table(counts)
+    n, n_pool = 6000, 500
+
+    @njit
+    def take(key, n, thresholds, aliases, weights):
+        words, places = np.empty(n, np.int64), np.empty(n, np.int64)
+        for i in range(n):
+            stretch = POOL_ITEM + np.uint64(i)
+            place = pool_place(stream_of(key, np.uint64(i) << STRETCH), np.uint64(i % 5), POOL_DRAW, np.uint64(n_pool))
+            words[i] = negative_draw(stream_of(key, stretch), place, np.int64(1), thresholds, aliases, weights)
+            places[i] = place
+        return words, places
+
+    words, places = take(np.uint64(11), n, *table)
+    share = counts**0.75
+    share[1] = 0
+    expected = n * share / share.sum()
+    found = np.bincount(words, minlength=7)
+    assert found[expected == 0].sum() == 0
+    assert stats.chisquare(found[expected > 0], expected[expected > 0]).pvalue > 0.001
+    # 65536 is no multiple of 500: a place has 131 or 132 of its numbers, which is less than a sample this size shows.
+    assert places.min() == 0
+    assert places.max() == n_pool - 1
+    assert stats.chisquare(np.bincount(places, minlength=n_pool)).pvalue > 0.001
+
+
+def test_negatives_of_a_stretch_come_from_its_pool(rng):
+    # Each centre changes the rows of its samples, so those of a stretch change its pool's words alone: with as many
+    # words as there are here, a few hundred and not a thousand. Both centres and samples are counted.
+    n_words = 20_000
+    ids, offsets = rng.permutation(n_words)[:1500].astype(np.int32), np.array([0, 1500])
+    table = unigram_table(np.ones(n_words, np.int64))
+    changed = {}
+    for model in ("skipgram", "cbow"):
+        for shared in (True, False):
+            inputs, outputs = tables(rng, n_words, 3)
+            before = outputs.copy()
+            word2vec_train(ids, offsets, inputs, outputs, model=model, shared=shared, table=table, negative=3, key=1)
+            others = np.setdiff1d(np.flatnonzero((outputs != before).any(axis=1)), ids)
+            changed[model, shared] = len(others)
+    for model in ("skipgram", "cbow"):
+        assert 200 < changed[model, True] <= 300, changed
+        assert changed[model, False] > 3000, changed
 
 
 @pytest.mark.parametrize("options", [{}, {"shared": False}, {"model": "cbow"}, {"tree": True}])

@@ -3,16 +3,21 @@
 One window of skip-gram is two small matrix products: scores (contexts x samples) from the rows of the contexts and of
 the samples, and the two updates from the scores' gradients. A plain loop over pairs loads both rows for each product;
 here the scores of 2 contexts and a group of samples are summed in registers, and the update of a group of samples is
-held in registers while the contexts pass by.
+held in registers while the contexts pass by. CBOW has one row for all contexts: its passes go by blocks of vectors, so
+that a row's place is looked up once a block and no sum waits for the one before (300 dimensions: 1.56 instead of 0.90
+million words a second, one core of a Zen 3).
+
+Samples come from a pool that is drawn for 2048 tokens (unless they are to be each pair's or each centre's own): their
+rows, five of the seven that a centre takes, are in the second cache from the last time.
 
 Many cores: parts of 8192 tokens are handed out one after the other, so no thread waits for another before the end of a
 call. Rows begin at lines of 64 bytes, so threads meet only where they change the same word at once, never because two
 words share a line; frequent words, which is where they meet, are thinned out by ``keep``. What is shared and grows with
-the number of cores is the traffic of the rows: 7 rows of 448 bytes (dim 100, 5 negatives) are read and written for each
-centre, 6 KB, of which the caches keep the frequent words'. At 2.7 million centres a second and core that is at most 17
-GB/s a core, so 64 cores are bound by memory (by arithmetic, not measured) unless the tables lie on all memory nodes:
-start the process with ``numactl --interleave=all``. The deterministic mode has 8 parts under way, so no use for more
-threads than that.
+the number of cores is the traffic of the rows: for each centre its own, the one that enters the window and, with
+samples from a pool, half of one more are read and written: 2.5 rows of 448 bytes (dim 100, 5 negatives), 2.2 KB, of
+which the caches keep the frequent words'. At 3 million centres a second and core that is at most 7 GB/s a core, so 64
+cores are bound by memory (by arithmetic, not measured) unless the tables lie on all memory nodes: start the process
+with ``numactl --interleave=all``. The deterministic mode has 8 parts under way, so no use for more threads than that.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from .._jit import address_of, jit, parallel_jit
-from .._scalar import negative_draw, stream_bits, stream_of
+from .._scalar import negative_draw, pool_place, stream_bits, stream_of
 from .._tiles import call_at
 from .._vector import (
     prefetch,
@@ -37,14 +42,33 @@ from .._vector import (
     row_put,
     row_zeros,
     rows_accumulate,
+    rows_exchange,
+    rows_factors,
     rows_load,
+    rows_places,
     rows_update,
     rows_update_apart,
     tile_add_products,
     tile_weigh,
     tile_weigh_and_count,
 )
-from .._word2vec import CBOW, DIVIDED, KEEP_DRAW, MEAN, PAIRS, SHARDS, TREE, WINDOW_DRAW, shard_tokens
+from .._word2vec import (
+    CBOW,
+    DIVIDED,
+    KEEP_DRAW,
+    MEAN,
+    PAIRS,
+    POOL_DRAW,
+    POOL_ITEM,
+    POOL_MOST,
+    POOL_SHARE,
+    POOLED,
+    SHARDS,
+    STRETCH,
+    TREE,
+    WINDOW_DRAW,
+    shard_tokens,
+)
 from ._memory import aligned_rows
 
 # Elements of a row between two prefetches: a line of 64 bytes of float32.
@@ -59,6 +83,8 @@ _MOST_IN_GROUP = 8
 # Tokens that one thread trains on before it takes the next part: long enough that looking for the contexts beyond a
 # part's ends costs nothing, short enough for buffers that stay in the first cache.
 _PART = 8192
+# Vectors that a row of CBOW is summed by: four additions are under way at once.
+_BLOCK = 4
 
 
 @jit(inline=True)
@@ -186,6 +212,91 @@ def _learn(
 
 
 @jit(inline=True)
+def _sum_rows(
+    inputs,   # IN  float (v * stride,)
+    in_at,    # IN  int64 (c,) where the rows of the contexts begin
+    n_in,     # IN  int64
+    factor,   # IN  float
+    stride,   # IN  int64
+    hidden,   # OUT float (stride,) factor times the sum of the rows
+):
+    """Sum in blocks of vectors: a place is looked up once a block, and no vector waits for another."""
+    lane = row_lanes(inputs)
+    block = _BLOCK * lane
+    d = 0
+    while d + block <= stride:
+        row = row_zeros(inputs, _BLOCK)
+        for c in range(n_in):
+            row = row_add_product(row, factor, inputs, in_at[c] + d)
+        row_put(row, hidden, d)
+        d += block
+    while d < stride:
+        row = row_zeros(inputs, 1)
+        for c in range(n_in):
+            row = row_add_product(row, factor, inputs, in_at[c] + d)
+        row_put(row, hidden, d)
+        d += lane
+
+
+@jit(inline=True)
+def _add_to_rows(
+    change,  # IN  float (stride,)
+    factor,  # IN  float
+    stride,  # IN  int64
+    inputs,  # INOUT float (v * stride,) factor times change is added to the rows
+    in_at,   # IN  int64 (c,) where they begin
+    n_in,    # IN  int64
+):
+    lane = row_lanes(inputs)
+    block = _BLOCK * lane
+    one = factor * 0 + 1
+    d = 0
+    while d + block <= stride:
+        more = row_add_product(row_zeros(inputs, _BLOCK), factor, change, d)
+        for c in range(n_in):
+            row_put(row_add_product(more, one, inputs, in_at[c] + d), inputs, in_at[c] + d)
+        d += block
+    while d < stride:
+        rest = row_add_product(row_zeros(inputs, 1), factor, change, d)
+        for c in range(n_in):
+            row_put(row_add_product(rest, one, inputs, in_at[c] + d), inputs, in_at[c] + d)
+        d += lane
+
+
+@jit(inline=True)
+def _thaw(
+    in_at,   # INOUT int64 (c,) places of rows; those that may change come first afterwards
+    around,  # IN  int64 (c,) their words
+    n_in,    # IN  int64
+    frozen,  # IN  uint8 (v,)
+):
+    """Return how many of the rows may change."""
+    n_free = 0
+    for c in range(n_in):
+        if frozen[around[c]] == 0:
+            in_at[n_free] = in_at[c]
+            n_free += 1
+    return n_free
+
+
+@jit(inline=True)
+def _exchange(
+    tile_1,   # IN  tile of 1 x m vectors of zeros
+    hidden,   # IN  float (stride,)
+    outputs,  # INOUT float (w * stride,)
+    out_at,   # IN  int64 (m,)
+    stride,   # IN  int64
+    scores,   # IN  float (m,)
+    change,   # OUT float (stride,) what hidden is to change by
+):
+    places = rows_places(tile_1, out_at, 0)
+    factors = rows_factors(tile_1, scores, 0)
+    for d in range(0, stride, row_lanes(outputs)):
+        x = row_add_product(row_zeros(outputs, 1), hidden.dtype.type(1), hidden, d)
+        row_put(rows_exchange(x, factors, outputs, places, d), change, d)
+
+
+@jit(inline=True)
 def _place(
     word,    # IN  int64, the row of a table
     mapped,  # INOUT int32 (v,) the row of each word in the local copy, -1 where it has none
@@ -287,6 +398,39 @@ def _draw(
 
 
 @jit(inline=True)
+def _draw_pooled(
+    key,         # IN  uint64
+    item,        # IN  uint64, of the centre
+    stream,      # IN  uint64, the same as a stream
+    word,        # IN  int64
+    n,           # IN  int64
+    n_pool,      # IN  uint64, the pool's size
+    pool,        # INOUT int32 (n_pool,) samples drawn for a stretch of text; empty: they are drawn when they are taken
+    stretch,     # INOUT uint64 (1,) the item of that stretch
+    thresholds,  # IN  uint32 (v,)
+    aliases,     # IN  int32 (v,)
+    weights,     # IN  uint64 (v,)
+    drawn,       # OUT int64
+    place,       # IN  int64, where the first one is written
+):
+    """Take samples from those of the stretch of text, whose rows are in the caches from the last time."""
+    here = POOL_ITEM + (item >> STRETCH)
+    if pool.shape[0] and stretch[0] != here:
+        stretch[0] = here
+        source = stream_of(key, here)
+        for r in range(pool.shape[0]):
+            pool[r] = negative_draw(source, np.uint64(r), np.int64(-1), thresholds, aliases, weights)
+    for k in range(n):
+        r = pool_place(stream, np.uint64(k), POOL_DRAW, n_pool)
+        other = word
+        if pool.shape[0]:
+            other = np.int64(pool[r])
+        if other == word:
+            other = negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights)
+        drawn[place + k] = other
+
+
+@jit(inline=True)
 def _aim(
     targets,  # OUT float, see _learn
     m,        # IN  int64, samples of a group
@@ -313,6 +457,7 @@ def _make_buffers(
     most,       # IN  int64, the most samples
     m,          # IN  int64, samples of a group
     negative,   # IN  int64
+    pooled,     # IN  bool, whether samples are drawn for a stretch of text before they are taken
 ):
     """Return what `_train_part` works with. It is made outside of it, so that no reference is counted there: Numba does
     so by atomic operations, which wait for all stores before them, and a centre took 495 instead of 360 ns.
@@ -338,8 +483,10 @@ def _make_buffers(
         spread[q] = q * stride
     # Of two centres: the next one's samples are drawn, and their rows asked for, before this one learns.
     drawn = np.empty(2 * negative, np.int64)
+    pool = np.empty(min(POOL_SHARE * negative, POOL_MOST) if pooled else 0, np.int32)
+    stretch = np.zeros(1, np.uint64)
     return (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
-            spread, drawn)  # fmt: skip
+            spread, drawn, pool, stretch)  # fmt: skip
 
 
 @jit(inline=True)
@@ -388,8 +535,10 @@ def _train_part(
     tree = mode & TREE
     cbow = mode & CBOW
     pairs = mode & PAIRS
+    pooled = mode & POOLED
+    n_pool = np.uint64(min(POOL_SHARE * negative, POOL_MOST))
     (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
-     spread, drawn) = buffers  # fmt: skip
+     spread, drawn, pool, stretch) = buffers  # fmt: skip
     # No reach is longer than the text.
     span = min(window, ids.shape[0])
     always_apart = cbow or frozen.shape[0] > 0 or most > m
@@ -407,25 +556,33 @@ def _train_part(
             ids, here, until, offsets[sentence], offsets[sentence + 1], span, keep, key, shift, words, places
         )
         here = until
-        ahead = stream_of(key, shift + np.uint64(places[span]))
-        if not tree and stop > span:
-            _draw(ahead, np.int64(words[span]), 0, negative, thresholds, aliases, weights, outputs, stride, drawn, 0)
-        for i in range(span, stop):
-            word = np.int64(words[i])
+        ahead = key
+        # One turn ahead, in which nothing is learned yet: the first centre's samples are drawn.
+        for i in range(span - 1, stop):
             stream = ahead
             now = ((i - span) & 1) * negative
             if i + 1 < stop:
-                ahead = stream_of(key, shift + np.uint64(places[i + 1]))
+                item = shift + np.uint64(places[i + 1])
+                ahead = stream_of(key, item)
                 if not tree:
                     following = np.int64(words[i + 1])
-                    _draw(
-                        ahead, following, 0, negative, thresholds, aliases, weights, outputs, stride,
-                        drawn, negative - now,
-                    )  # fmt: skip
+                    if pooled:
+                        _draw_pooled(
+                            key, item, ahead, following, negative, n_pool, pool, stretch, thresholds, aliases, weights,
+                            drawn, negative - now,
+                        )  # fmt: skip
+                    else:
+                        _draw(
+                            ahead, following, 0, negative, thresholds, aliases, weights, outputs, stride,
+                            drawn, negative - now,
+                        )  # fmt: skip
                     entering = np.int64(words[min(i + 1 + span, size - 1)])
                     for d in range(0, stride, _STEP):
                         prefetch(outputs, following * stride + d)
                         prefetch(inputs, entering * stride + d)
+            if i < span:
+                continue
+            word = np.int64(words[i])
             reach = window
             if shrink:
                 reach = 1 + np.int64(stream_bits(stream, WINDOW_DRAW) % np.uint64(window))
@@ -474,12 +631,7 @@ def _train_part(
             if cbow:
                 if mode & MEAN:
                     share /= n_in
-                for d in range(0, stride, lane):
-                    row = row_zeros(inputs, 1)
-                    row_put(row, deltas, d)
-                    for c in range(n_in):
-                        row = row_add_product(row, share, in_table, in_at[c] + d)
-                    row_put(row, hidden, d)
+                _sum_rows(in_table, in_at, n_in, share, stride, hidden)
             elif apart:
                 for d in range(0, n_in * stride, lane):
                     row_put(row_zeros(inputs, 1), deltas, d)
@@ -496,18 +648,33 @@ def _train_part(
                         out_at[1 + k] = other * stride
                         if local:
                             out_at[1 + k] = _place(other, map_out, names_out, filled, 1, outputs, local_out, stride)
-                _learn(
-                    tile_2, tile_1, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, n_out,
-                    stride, step, apart, deltas, changes, spread, scores, targets, with_loss, products, linear, tally,
-                )  # fmt: skip
-                if apart:
+                if cbow and n_out <= m:
+                    for q in range(n_out, m):
+                        out_at[q] = out_at[0]
+                    _score(
+                        tile_2, tile_1, hidden, hidden_at, 0, 1, out_table, out_at, 0, stride, scores, 0, targets, 0,
+                        step, with_loss, products, linear, tally,
+                    )  # fmt: skip
+                    _exchange(tile_1, hidden, out_table, out_at, stride, scores, deltas)
+                else:
+                    if cbow:
+                        for d in range(0, stride, lane):
+                            row_put(row_zeros(inputs, 1), deltas, d)
+                    _learn(
+                        tile_2, tile_1, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, n_out,
+                        stride, step, apart, deltas, changes, spread, scores, targets, with_loss, products, linear,
+                        tally,
+                    )  # fmt: skip
+                if cbow:
+                    if frozen.shape[0]:
+                        n_in = _thaw(in_at, around, n_in, frozen)
+                    _add_to_rows(deltas, share if mode & DIVIDED else step * 0 + 1, stride, in_table, in_at, n_in)
+                elif apart:
                     for c in range(turn if pairs else 0, turn + 1 if pairs else n_in):
                         if frozen.shape[0] == 0 or frozen[around[c]] == 0:
-                            own = 0 if cbow else c * stride
-                            factor = share if mode & DIVIDED else step * 0 + 1
                             for d in range(0, stride, lane):
                                 row = rows_load(row_zeros(inputs, 1), in_table, in_at, c, d)
-                                row = row_add_product(row, factor, deltas, own + d)
+                                row = row_add_product(row, step * 0 + 1, deltas, c * stride + d)
                                 row_put(row, in_table, in_at[c] + d)
     _count(tally, products, linear, 0)
     total = 0.0
@@ -553,7 +720,8 @@ def _trainer(m):
         none = np.empty(0, np.int32)
         no_rows = np.empty(0, inputs.dtype)
         buffers = _make_buffers(
-            inputs, end - begin, mode, stride, min(window, ids.shape[0]), most, m, negative
+            inputs, end - begin, mode, stride, min(window, ids.shape[0]), most, m, negative,
+            (mode & POOLED) != 0,
         )
         return _train_part(
             row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets, sentence, begin, end, keep,
@@ -626,7 +794,8 @@ def _shard_trainer(m):
                 maps[which, shard, names[which, shard, slot]] = -1
             filled[shard, which] = 0
         if first < end:
-            buffers = _make_buffers(inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative)
+            # A part is too short for a pool: 128 tokens of the stretch's 2048.
+            buffers = _make_buffers(inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative, False)
             part = (first - begin) // size
             losses[part] = _train_part(
                 row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets, sentences[part], first,

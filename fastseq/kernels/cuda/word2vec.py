@@ -29,8 +29,24 @@ from numba import int32
 
 from .. import _cuda
 from .._cuda import cuda
-from .._scalar import stream_bits, stream_of
-from .._word2vec import CBOW, DIVIDED, KEEP_DRAW, MEAN, PAIRS, SHARDS, TREE, WINDOW_DRAW, shard_tokens
+from .._scalar import pool_place, stream_bits, stream_of
+from .._word2vec import (
+    CBOW,
+    DIVIDED,
+    KEEP_DRAW,
+    MEAN,
+    PAIRS,
+    POOL_DRAW,
+    POOL_ITEM,
+    POOL_MOST,
+    POOL_SHARE,
+    POOLED,
+    SHARDS,
+    STRETCH,
+    TREE,
+    WINDOW_DRAW,
+    shard_tokens,
+)
 from ..cpu import word2vec as host
 from .sampling import _negative_draw
 
@@ -164,6 +180,8 @@ def _train(
     tree = mode & TREE
     cbow = mode & CBOW
     pairs = mode & PAIRS and not tree
+    pooled = mode & POOLED and not tree
+    n_pool = np.uint64(min(POOL_SHARE * negative, POOL_MOST))
 
     part = last_part
     if block < flight:
@@ -289,9 +307,13 @@ def _train(
                     k = number - pair * n_out
                     samples[u] = word
                     if k > 0:
-                        stream = np.uint64(stream_of(key, shift + np.uint64(here + places[start + w])))
-                        number = pair * negative + k - 1
-                        samples[u] = _negative_draw(stream, np.uint64(number), word, thresholds, aliases, weights)
+                        item = np.uint64(shift + np.uint64(here + places[start + w]))
+                        stream = np.uint64(stream_of(key, item))
+                        which = np.uint64(pair * negative + k - 1)
+                        if pooled:
+                            which = np.uint64(pool_place(stream, which, POOL_DRAW, n_pool))
+                            stream = np.uint64(stream_of(key, POOL_ITEM + (item >> STRETCH)))
+                        samples[u] = _negative_draw(stream, which, word, thresholds, aliases, weights)
             cuda.syncthreads()
 
             padded = (n_out + (_GROUP - 1)) // _GROUP * _GROUP

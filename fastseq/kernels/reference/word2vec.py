@@ -39,6 +39,13 @@ def _negative(key, item, number, target, thresholds, aliases, weights):
     raise AssertionError("the weights do not add up to 2**32 for each word")
 
 
+def _pooled(key, item, number, target, negative, table):
+    """Return sample ``number`` of a token: one of those that were drawn for its stretch of 2048 tokens."""
+    size = min(100 * negative, 2**16)
+    place = (_bits(key, item, 2 + number // 4) >> 16 * (number % 4)) % 2**16 * size // 2**16
+    return _negative(key, 2**63 + item // 2048, place, target, *table)
+
+
 def _log_sigmoid(x):
     return -np.logaddexp(0.0, -x)
 
@@ -84,12 +91,13 @@ def word2vec_train(
                     continue
                 rate = first + slope * (t - begin)
                 if tree is None:
-                    # Drawn for the whole window or for each pair in turn.
+                    # Taken from the stretch's for the whole window; or drawn for each pair in turn, or for the centre.
                     rounds = [contexts] if shared or model == "cbow" else [[context] for context in contexts]
+                    item, word = first_item + t, int(ids[t])
                     drawn = [
-                        [int(ids[t])]
-                        + [_negative(key, first_item + t, turn * negative + k, int(ids[t]), *table)
-                           for k in range(negative)]
+                        [word]
+                        + [_pooled(key, item, k, word, negative, table) if shared
+                           else _negative(key, item, turn * negative + k, word, *table) for k in range(negative)]
                         for turn in range(len(rounds))
                     ]  # fmt: skip
                     labels = np.array([1] + [0] * negative)
@@ -198,8 +206,11 @@ def word2vec_train_cases():
         "skip-gram, frozen rows, pairs": {"frozen": np.arange(n_words) % 2 == 0, "shared": False, "negative": 11},
         "a part of a text that is thinned out": {
             "begin": 3, "end": 450, "keep": rng.random(n_words), "learning_rate": (0.1, 0.01), "first_item": 10**6},
+        "skip-gram, two stretches of text": {"first_item": 2048 * 3 - 300, "negative": 2},
         "nothing is kept": {"keep": np.zeros(n_words)},
         "CBOW": {"model": "cbow"},
+        "CBOW, negatives of its own": {"model": "cbow", "shared": False},
+        "CBOW, three stretches of text": {"model": "cbow", "first_item": 2**61 + 2000, "begin": 40},
         "CBOW, eleven negatives": {"model": "cbow", "negative": 11},
         "CBOW, sum": {"model": "cbow", "mean": False},
         "CBOW, divided": {"model": "cbow", "divided": True, "frozen": np.arange(n_words) < 9},
