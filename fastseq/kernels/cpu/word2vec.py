@@ -83,8 +83,6 @@ _MOST_IN_GROUP = 8
 # Tokens that one thread trains on before it takes the next part: long enough that looking for the contexts beyond a
 # part's ends costs nothing, short enough for buffers that stay in the first cache.
 _PART = 8192
-# Vectors that a row of CBOW is summed by: four additions are under way at once.
-_BLOCK = 4
 
 
 @jit(inline=True)
@@ -212,30 +210,57 @@ def _learn(
 
 
 @jit(inline=True)
-def _sum_rows(
-    inputs,   # IN  float (v * stride,)
-    in_at,    # IN  int64 (c,) where the rows of the contexts begin
-    n_in,     # IN  int64
-    factor,   # IN  float
-    stride,   # IN  int64
-    hidden,   # OUT float (stride,) factor times the sum of the rows
+def _sum_block(
+    row,     # IN  row of zeros
+    inputs,  # IN  float (v * stride,)
+    in_at,   # IN  int64 (c,)
+    n_in,    # IN  int64
+    factor,  # IN  float
+    d,       # IN  int64, the first column
+    hidden,  # OUT float (stride,)
 ):
-    """Sum in blocks of vectors: a place is looked up once a block, and no vector waits for another."""
+    for c in range(n_in):
+        row = row_add_product(row, factor, inputs, in_at[c] + d)
+    row_put(row, hidden, d)
+
+
+@jit(inline=True)
+def _sum_rows(
+    inputs,  # IN  float (v * stride,)
+    in_at,   # IN  int64 (c,) where the rows of the contexts begin
+    n_in,    # IN  int64
+    factor,  # IN  float
+    stride,  # IN  int64
+    hidden,  # OUT float (stride,) factor times the sum of the rows
+):
+    """Sum in blocks of four vectors, then two, then one: a place is looked up once a block, and no sum waits long."""
     lane = row_lanes(inputs)
-    block = _BLOCK * lane
     d = 0
-    while d + block <= stride:
-        row = row_zeros(inputs, _BLOCK)
-        for c in range(n_in):
-            row = row_add_product(row, factor, inputs, in_at[c] + d)
-        row_put(row, hidden, d)
-        d += block
-    while d < stride:
-        row = row_zeros(inputs, 1)
-        for c in range(n_in):
-            row = row_add_product(row, factor, inputs, in_at[c] + d)
-        row_put(row, hidden, d)
-        d += lane
+    while d + 4 * lane <= stride:
+        _sum_block(row_zeros(inputs, 4), inputs, in_at, n_in, factor, d, hidden)
+        d += 4 * lane
+    if d + 2 * lane <= stride:
+        _sum_block(row_zeros(inputs, 2), inputs, in_at, n_in, factor, d, hidden)
+        d += 2 * lane
+    if d < stride:
+        _sum_block(row_zeros(inputs, 1), inputs, in_at, n_in, factor, d, hidden)
+
+
+@jit(inline=True)
+def _add_block(
+    row,     # IN  row of zeros
+    change,  # IN  float (stride,)
+    factor,  # IN  float
+    d,       # IN  int64, the first column
+    inputs,  # INOUT float (v * stride,)
+    in_at,   # IN  int64 (c,)
+    n_in,    # IN  int64
+):
+    one = factor * 0 + 1
+    row = row_add_product(row, factor, change, d)
+    # One after another: the same row may be named twice.
+    for c in range(n_in):
+        row_put(row_add_product(row, one, inputs, in_at[c] + d), inputs, in_at[c] + d)
 
 
 @jit(inline=True)
@@ -247,20 +272,17 @@ def _add_to_rows(
     in_at,   # IN  int64 (c,) where they begin
     n_in,    # IN  int64
 ):
+    """Add in blocks, as in `_sum_rows`."""
     lane = row_lanes(inputs)
-    block = _BLOCK * lane
-    one = factor * 0 + 1
     d = 0
-    while d + block <= stride:
-        more = row_add_product(row_zeros(inputs, _BLOCK), factor, change, d)
-        for c in range(n_in):
-            row_put(row_add_product(more, one, inputs, in_at[c] + d), inputs, in_at[c] + d)
-        d += block
-    while d < stride:
-        rest = row_add_product(row_zeros(inputs, 1), factor, change, d)
-        for c in range(n_in):
-            row_put(row_add_product(rest, one, inputs, in_at[c] + d), inputs, in_at[c] + d)
-        d += lane
+    while d + 4 * lane <= stride:
+        _add_block(row_zeros(inputs, 4), change, factor, d, inputs, in_at, n_in)
+        d += 4 * lane
+    if d + 2 * lane <= stride:
+        _add_block(row_zeros(inputs, 2), change, factor, d, inputs, in_at, n_in)
+        d += 2 * lane
+    if d < stride:
+        _add_block(row_zeros(inputs, 1), change, factor, d, inputs, in_at, n_in)
 
 
 @jit(inline=True)
