@@ -32,7 +32,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from .._jit import address_of, jit, parallel_jit
-from .._scalar import negative_draw, pool_place, stream_bits, stream_of
+from .._scalar import alias_draw, negative_draw, pool_place, stream_bits, stream_of
 from .._tiles import call_at
 from .._vector import (
     prefetch,
@@ -74,6 +74,8 @@ from ._memory import aligned_rows
 # Elements of a row between two prefetches: a line of 64 bytes of float32.
 _STEP = 16
 _S40 = np.uint64(40)
+# Sample r takes the draws from 64 (r + 1) on, of which the first will do where no word is left out (see negative_draw).
+_S6 = np.uint64(6)
 _TO_UNIT = np.float32(2.0**-24)
 # Factors of at most 2 that a float32 holds the product of.
 _FACTORS = 100
@@ -147,6 +149,23 @@ def _count(
 
 
 @jit(inline=True)
+def _exchange(
+    tile_1,   # IN  tile of 1 x m vectors of zeros
+    hidden,   # IN  float (stride,)
+    outputs,  # INOUT float (w * stride,)
+    out_at,   # IN  int64 (m,)
+    stride,   # IN  int64
+    scores,   # IN  float (m,)
+    change,   # OUT float (stride,) what hidden is to change by
+):
+    places = rows_places(tile_1, out_at, 0)
+    factors = rows_factors(tile_1, scores, 0)
+    for d in range(0, stride, row_lanes(outputs)):
+        x = row_add_product(row_zeros(outputs, 1), hidden.dtype.type(1), hidden, d)
+        row_put(rows_exchange(x, factors, outputs, places, d), change, d)
+
+
+@jit(inline=True)
 def _learn(
     tile_2,    # IN  tile of 2 x m vectors of zeros
     tile_1,    # IN  tile of 1 x m vectors of zeros
@@ -160,6 +179,7 @@ def _learn(
     stride,    # IN  int64
     rate,      # IN  float
     apart,     # IN  bool, whether what the inputs change by is only added to deltas
+    alone,     # IN  bool, whether there is one row of inputs, apart: deltas need not be zeros for one group of samples
     deltas,    # INOUT float (c * stride,)
     changes,   # INOUT float ((s + m) * stride,) scratch for more than one group
     spread,    # IN  int64 (s + m,) where the rows of changes begin
@@ -180,6 +200,9 @@ def _learn(
             tile_2, tile_1, inputs, in_at, first_in, n_in, outputs, out_at, group * m, stride, scores,
             group * n_in * m, targets, group * 2 * m, rate, with_loss, products, linear, tally,
         )  # fmt: skip
+    if alone and n_groups == 1:
+        _exchange(tile_1, inputs, outputs, out_at, stride, scores, deltas)
+        return
     for group in range(n_groups):
         for d in range(0, stride, lane):
             rows = rows_load(tile_1, outputs, out_at, group * m, d)
@@ -299,23 +322,6 @@ def _thaw(
             in_at[n_free] = in_at[c]
             n_free += 1
     return n_free
-
-
-@jit(inline=True)
-def _exchange(
-    tile_1,   # IN  tile of 1 x m vectors of zeros
-    hidden,   # IN  float (stride,)
-    outputs,  # INOUT float (w * stride,)
-    out_at,   # IN  int64 (m,)
-    stride,   # IN  int64
-    scores,   # IN  float (m,)
-    change,   # OUT float (stride,) what hidden is to change by
-):
-    places = rows_places(tile_1, out_at, 0)
-    factors = rows_factors(tile_1, scores, 0)
-    for d in range(0, stride, row_lanes(outputs)):
-        x = row_add_product(row_zeros(outputs, 1), hidden.dtype.type(1), hidden, d)
-        row_put(rows_exchange(x, factors, outputs, places, d), change, d)
 
 
 @jit(inline=True)
@@ -441,7 +447,7 @@ def _draw_pooled(
         stretch[0] = here
         source = stream_of(key, here)
         for r in range(pool.shape[0]):
-            pool[r] = negative_draw(source, np.uint64(r), np.int64(-1), thresholds, aliases, weights)
+            pool[r] = alias_draw(stream_bits(source, np.uint64(r + 1) << _S6), thresholds, aliases)
     for k in range(n):
         r = pool_place(stream, np.uint64(k), POOL_DRAW, n_pool)
         other = word
@@ -670,23 +676,14 @@ def _train_part(
                         out_at[1 + k] = other * stride
                         if local:
                             out_at[1 + k] = _place(other, map_out, names_out, filled, 1, outputs, local_out, stride)
-                if cbow and n_out <= m:
-                    for q in range(n_out, m):
-                        out_at[q] = out_at[0]
-                    _score(
-                        tile_2, tile_1, hidden, hidden_at, 0, 1, out_table, out_at, 0, stride, scores, 0, targets, 0,
-                        step, with_loss, products, linear, tally,
-                    )  # fmt: skip
-                    _exchange(tile_1, hidden, out_table, out_at, stride, scores, deltas)
-                else:
-                    if cbow:
-                        for d in range(0, stride, lane):
-                            row_put(row_zeros(inputs, 1), deltas, d)
-                    _learn(
-                        tile_2, tile_1, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, n_out,
-                        stride, step, apart, deltas, changes, spread, scores, targets, with_loss, products, linear,
-                        tally,
-                    )  # fmt: skip
+                if cbow and n_out > m:
+                    for d in range(0, stride, lane):
+                        row_put(row_zeros(inputs, 1), deltas, d)
+                _learn(
+                    tile_2, tile_1, rows, rows_at, turn if pairs else 0, n_rows, out_table, out_at, n_out,
+                    stride, step, apart, cbow, deltas, changes, spread, scores, targets, with_loss, products, linear,
+                    tally,
+                )  # fmt: skip
                 if cbow:
                     if frozen.shape[0]:
                         n_in = _thaw(in_at, around, n_in, frozen)
