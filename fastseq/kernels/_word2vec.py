@@ -18,6 +18,7 @@ __all__ = [
     "POOL_SHARE",
     "SHARDS",
     "STRETCH",
+    "STRETCH_TOKENS",
     "TREE",
     "WINDOW_DRAW",
     "shard_tokens",
@@ -46,10 +47,11 @@ POOL_DRAW = np.uint64(2)
 # Two to this power tokens are a stretch of text, which has a pool; the pool's stream is that of the item
 # POOL_ITEM + number of the stretch, which no token has.
 STRETCH = np.uint64(11)
+STRETCH_TOKENS = 2 ** int(STRETCH)
 POOL_ITEM = np.uint64(1 << 63)
 # Samples of a pool for each that a centre takes, and how many there are at most. Where half of the tokens are kept, a
-# sample is taken ten times; 500 rows (5 negatives) of 100 dimensions are 220 KB, of 300 dimensions 610 KB, and stay in
-# the second cache.
+# sample is taken ten times; 500 rows (5 negatives) of 100 dimensions are 220 KB and stay in the second cache, of 300
+# dimensions 610 KB, which is a little more than the second caches of 512 KB that many processors have.
 POOL_SHARE = 100
 POOL_MOST = 2**16
 

@@ -15,6 +15,7 @@ from ..device import to_device, to_host
 from ..errors import DTypeError, FormatError, NotFittedError, TextError, UnknownWordError, ValueRangeError
 from ..io import check_writable, load_arrays, save_arrays
 from ..kernels._boundary import as_float_dtype, check_finite_number, check_integer
+from ..kernels._word2vec import STRETCH_TOKENS
 from ..kernels.word2vec import prepare_word2vec, vector_rows
 from ..random import as_key, uniform
 from ..text.corpus import Corpus
@@ -48,7 +49,7 @@ class _Progress:
     n_tokens: int
     first_rate: float
     last_rate: float
-    # Item of the run's first token, so that no two runs draw the same numbers.
+    # Item of the run's first token: no two runs draw the same numbers.
     first_item: int
     epoch: int = 0
     token: int = 0
@@ -61,6 +62,10 @@ class _Progress:
     @property
     def finished(self) -> bool:
         return self.epoch >= self.epochs
+
+    def item(self, epoch: int) -> int:
+        """Return the item of an epoch's first token: that of a stretch of text, so that no two epochs share a pool."""
+        return self.first_item + epoch * -(-self.n_tokens // STRETCH_TOKENS) * STRETCH_TOKENS
 
     def rate(self, token: int) -> float:
         """Return the learning rate at a token of the current epoch: linear over all epochs."""
@@ -76,6 +81,8 @@ class _Word2Vec(Model):
         "negative_sampling": 0.025, "hierarchical_softmax": 0.025, "softmax": 0.001,
     }  # fmt: skip
     _optimizer_state: dict[str, Any] | None = None
+    # What a file means that lacks a parameter, because it was written before there was one.
+    _params_before: ClassVar[dict[str, Any]] = {}
 
     dim: int
     window: int
@@ -196,7 +203,7 @@ class _Word2Vec(Model):
             inputs[old:] = more
         ids = corpus.ids if np.array_equal(mapping, np.arange(len(mapping))) else mapping[corpus.ids]
         before = self._progress
-        first_item = before.first_item + (before.epoch + 1) * before.n_tokens
+        first_item = before.item(before.epoch + 1)
         self._set_up(vocab, counts, inputs, outputs, self._key, frozen)
         self._progress = _Progress(epochs, corpus.n_tokens, self._rate(), self._last_rate(), first_item)
         return self._train(ids, corpus.offsets, callbacks, checkpoint, verbose)
@@ -382,7 +389,7 @@ class _Word2Vec(Model):
         with Interrupts() as interrupts, bar:
             try:
                 while not progress.finished:
-                    first_item = progress.first_item + progress.epoch * progress.n_tokens
+                    first_item = progress.item(progress.epoch)
                     while progress.token < progress.n_tokens and not interrupts.asked:
                         begin = time.perf_counter()
                         end = min(progress.token + _BLOCK, progress.n_tokens)
@@ -657,7 +664,7 @@ class _Word2Vec(Model):
         """
         arrays, config = load_arrays(path, cls.__name__)
         try:
-            model = cls(**config["params"])
+            model = cls(**{**cls._params_before, **config["params"]})
             vocab = Vocabulary.from_arrays(
                 {name[6:]: array for name, array in arrays.items() if name.startswith("vocab.")}, config["vocab"]
             )
@@ -845,6 +852,7 @@ batch_size, optimizer, dtype, random_state
     _model = "cbow"
     _rates: ClassVar[dict[str, float]] = {"negative_sampling": 0.05, "hierarchical_softmax": 0.05, "softmax": 0.001}
     _switches = ("mean", "divide_gradient")
+    _params_before: ClassVar[dict[str, Any]] = {"shared_negatives": False}
 
     def __init__(
         self,

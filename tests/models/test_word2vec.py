@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fastseq.errors import (
     ValueRangeError,
 )
 from fastseq.kernels import word2vec as kernels
+from fastseq.kernels._word2vec import STRETCH_TOKENS
 from fastseq.models import word2vec
 
 MODELS = [fs.SkipGram, fs.CBOW]
@@ -37,6 +39,20 @@ def topics(n_sentences=1500, n_topics=4, per_topic=12, seed=0):
 @pytest.fixture(scope="module")
 def corpus():
     return fs.Corpus.from_sentences(topics())
+
+
+def parts_of_file(place):
+    """Return the header of a safetensors file, the model's own part of it, and the bytes of the arrays."""
+    whole = place.read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    header = json.loads(whole[8 : 8 + length])
+    return header, json.loads(header["__metadata__"]["config"]), whole[8 + length :]
+
+
+def write_parts(place, header, config, arrays):
+    text = json.dumps({**header, "__metadata__": {**header["__metadata__"], "config": json.dumps(config)}}).encode()
+    text += b" " * (-len(text) % 8)
+    place.write_bytes(struct.pack("<Q", len(text)) + text + arrays)
 
 
 def settings(**changes):
@@ -151,6 +167,7 @@ class TestReproducing:
         assert results[0].history.loss == results[1].history.loss
 
     def test_each_epoch_draws_other_numbers(self, corpus, monkeypatch):
+        # An epoch begins with a stretch of text, each of which has its own pool of samples.
         items = []
         plain = kernels.Word2VecTraining.run
 
@@ -159,8 +176,11 @@ class TestReproducing:
             return plain(self, **options)
 
         monkeypatch.setattr(kernels.Word2VecTraining, "run", run)
-        fs.SkipGram(**settings(epochs=4)).fit(corpus)
-        assert items == [i * corpus.n_tokens for i in range(4)]
+        assert corpus.n_tokens % STRETCH_TOKENS
+        apart = (corpus.n_tokens // STRETCH_TOKENS + 1) * STRETCH_TOKENS
+        fs.SkipGram(**settings(epochs=4)).fit(corpus).partial_fit(corpus)
+        assert items[:4] == [i * apart for i in range(4)]
+        assert all(later - item >= apart and later % STRETCH_TOKENS == 0 for item, later in pairwise(items))
 
     @pytest.mark.parametrize("loss", [*LOSSES, "softmax"])
     @pytest.mark.parametrize("model", MODELS)
@@ -238,7 +258,7 @@ class TestMoreText:
             first = twice.history.loss[0]
             twice.partial_fit(corpus)
         assert twice.history.loss[1] != first
-        assert twice._progress.first_item == corpus.n_tokens * 1 + corpus.n_tokens
+        assert twice._progress.first_item >= 2 * corpus.n_tokens
 
     def test_the_first_text_may_be_partial(self, corpus):
         with fs.threads(1):
@@ -337,10 +357,7 @@ class TestFiles:
     def test_headers_that_were_changed(self, corpus, tmp_path):
         place = tmp_path / "m.safetensors"
         fs.SkipGram(**settings(epochs=1)).fit(corpus).save(place)
-        whole = place.read_bytes()
-        length = struct.unpack("<Q", whole[:8])[0]
-        header = json.loads(whole[8 : 8 + length])
-        config = json.loads(header["__metadata__"]["config"])
+        header, config, arrays = parts_of_file(place)
         for change in (
             {"params": {**config["params"], "dim": 100}},
             {"params": {**config["params"], "dim": "x"}},
@@ -350,12 +367,18 @@ class TestFiles:
             {"key": None},
             {"vocab": None},
         ):
-            header["__metadata__"]["config"] = json.dumps({**config, **change})
-            text = json.dumps(header).encode()
-            text += b" " * (-len(text) % 8)
-            place.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
+            write_parts(place, header, {**config, **change}, arrays)
             with pytest.raises(FormatError):
                 fs.SkipGram.load(place)
+
+    def test_a_file_without_shared_negatives_is_from_a_cbow_that_drew_each_centres(self, corpus, tmp_path):
+        place, old = tmp_path / "m.safetensors", tmp_path / "old.safetensors"
+        fs.CBOW(**settings(epochs=1)).fit(corpus).save(place)
+        header, config, arrays = parts_of_file(place)
+        del config["params"]["shared_negatives"]
+        write_parts(old, header, config, arrays)
+        assert fs.CBOW.load(place).shared_negatives is True
+        assert fs.CBOW.load(old).shared_negatives is False
 
     def test_a_failed_write_leaves_the_old_file(self, corpus, tmp_path, monkeypatch):
         place = tmp_path / "m.safetensors"

@@ -8,7 +8,8 @@ that a row's place is looked up once a block and no sum waits for the one before
 million words a second, one core of a Zen 3).
 
 Samples come from a pool that is drawn for 2048 tokens (unless they are to be each pair's or each centre's own): their
-rows, five of the seven that a centre takes, are in the second cache from the last time.
+rows, five of the seven that a centre takes, are in the second cache from the last time (most of them, with 300
+dimensions).
 
 Many cores: parts of 8192 tokens are handed out one after the other, so no thread waits for another before the end of a
 call. Rows begin at lines of 64 bytes, so threads meet only where they change the same word at once, never because two
@@ -509,7 +510,8 @@ def _make_buffers(
     spread = np.empty(most + m, np.int64)
     for q in range(most + m):
         spread[q] = q * stride
-    # Of two centres: the next one's samples are drawn, and their rows asked for, before this one learns.
+    # Of two centres: the next one's samples are drawn before this one learns, and their rows asked for unless they
+    # come from a pool.
     drawn = np.empty(2 * negative, np.int64)
     pool = np.empty(min(POOL_SHARE * negative, POOL_MOST) if pooled else 0, np.int32)
     stretch = np.zeros(1, np.uint64)
@@ -813,7 +815,7 @@ def _shard_trainer(m):
                 maps[which, shard, names[which, shard, slot]] = -1
             filled[shard, which] = 0
         if first < end:
-            # A part is too short for a pool: 128 tokens of the stretch's 2048.
+            # A part is too short for a pool: at most 128 tokens of the stretch's 2048.
             buffers = _make_buffers(inputs, size, mode, stride, min(window, ids.shape[0]), most, m, negative, False)
             part = (first - begin) // size
             losses[part] = _train_part(

@@ -210,7 +210,7 @@ def word2vec_train_cases():
         "nothing is kept": {"keep": np.zeros(n_words)},
         "CBOW": {"model": "cbow"},
         "CBOW, negatives of its own": {"model": "cbow", "shared": False},
-        "CBOW, three stretches of text": {"model": "cbow", "first_item": 2**61 + 2000, "begin": 40},
+        "CBOW, two stretches of text": {"model": "cbow", "first_item": 2**61 + 1900, "begin": 40},
         "CBOW, eleven negatives": {"model": "cbow", "negative": 11},
         "CBOW, sum": {"model": "cbow", "mean": False},
         "CBOW, divided": {"model": "cbow", "divided": True, "frozen": np.arange(n_words) < 9},
@@ -227,6 +227,11 @@ def word2vec_train_cases():
                 yield Case(f"{label}, {dtype}{', deterministic' if deterministic else ''}", arguments, options)
     for dim, label in ((1, "one dimension"), (16, "one line"), (33, "three lines")):
         yield Case(label, (ids, offsets, *_tables(rng, n_words, dim, "float32")), {"table": table, "key": 2**64 - 1})
+    # Several blocks of vectors and a rest: 7 blocks and 2 vectors of 32 bytes, 3 blocks, 2 vectors and 1 of 64.
+    wide = {"table": table, "model": "cbow", "divided": True, "frozen": np.arange(n_words) < 9, "key": 3}
+    for dim, dtype in ((230, "float32"), (115, "float64")):
+        arguments = (ids, offsets, *_tables(rng, n_words, dim, dtype))
+        yield Case(f"CBOW, {dim} dimensions, {dtype}", arguments, {**wide, "begin": 250, "end": 350})
     two = np.zeros(40, np.int32)
     two[::7] = 1
     arguments = (two, np.array([0, 40]), *_tables(rng, 2, 5, "float32"))
