@@ -411,14 +411,16 @@ def _updater(rows: Any, array: Any, deltas: Any) -> Any:
             target, place = Memory(context, builder, deltas, rest[0]), rest[1]
         scale = Memory(context, builder, signature.args[-2], factors)
         x = memory.load(offset)
-        changed = target.load(place) if deltas is not None else x
+        # Two sums: each addition of one waits four cycles for the last.
+        sides = [target.load(place) if deltas is not None else x, None]
         result = []
         pairs = zip(cgutils.unpack_tuple(builder, values, rows.count), cgutils.unpack_tuple(builder, sums, rows.count))
         for t, (row, total) in enumerate(pairs):
             factor = scale.splat(_plus(builder, first, t))
-            changed = muladd(builder, factor, row, changed)
+            side = sides[t % 2]
+            sides[t % 2] = builder.fmul(factor, row) if side is None else muladd(builder, factor, row, side)
             result.append(muladd(builder, factor, x, total))
-        target.store(changed, place)
+        target.store(builder.fadd(*sides) if sides[1] is not None else sides[0], place)
         return context.make_tuple(builder, rows, result)
 
     return generate

@@ -14,8 +14,6 @@ __all__ = [
     "POOLED",
     "POOL_DRAW",
     "POOL_ITEM",
-    "POOL_MOST",
-    "POOL_SHARE",
     "SHARDS",
     "STRETCH",
     "STRETCH_TOKENS",
@@ -49,12 +47,6 @@ POOL_DRAW = np.uint64(2)
 STRETCH = np.uint64(11)
 STRETCH_TOKENS = 2 ** int(STRETCH)
 POOL_ITEM = np.uint64(1 << 63)
-# Samples of a pool for each that a centre takes, and how many there are at most. Where half of the tokens are kept, a
-# sample is taken ten times; 500 rows (5 negatives) of 100 dimensions are 220 KB and stay in the second cache, of 300
-# dimensions 610 KB, which is a little more than the second caches of 512 KB that many processors have.
-POOL_SHARE = 100
-POOL_MOST = 2**16
-
 # A row takes whole lines of the caches, which is also the widest vector register.
 LINE_BYTES = 64
 

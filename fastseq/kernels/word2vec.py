@@ -78,10 +78,10 @@ def word2vec_train(
     negative : int
         Samples for each centre beside itself; they are never the centre.
     shared : bool
-        Whether the contexts of a centre share its negatives, and they are taken from ``100 * negative`` (at most
-        65,536) that were drawn for the 2,048 tokens around, whose rows so stay in the caches. False draws negatives for
-        each pair of centre and context, as word2vec does: a quarter of the speed, and no better scores, in the
-        comparison with peers. With CBOW, False draws them for each centre.
+        Whether the contexts of a centre share its negatives, and they are taken from 40 to 100 times ``negative`` (at
+        most 65,536; the wider the rows, the fewer) that were drawn for the 2,048 tokens around, whose rows so stay in
+        the caches. False draws negatives for each pair of centre and context, as word2vec does: a quarter of the speed,
+        and no better scores, in the comparison with peers. With CBOW, False draws them for each centre.
     window : int
     shrink : bool
         Whether the reach is drawn from 1 to ``window`` for each centre (word2vec's way) or is always ``window``.

@@ -723,9 +723,9 @@ class SkipGram(_Word2Vec):
         The last one is exact, is trained in batches by an optimizer, and is for small vocabularies: its time grows with
         their size.
     shared_negatives : bool
-        Whether the words of a window share the negatives, and 2,048 tokens those that were drawn for them (100 times
-        ``negative``), which is several times as fast; False draws them for each pair, as word2vec does. The comparison
-        with peers measures both.
+        Whether the words of a window share the negatives, and 2,048 tokens those that were drawn for them (40 to 100
+        times ``negative``: the wider the vectors, the fewer), which is several times as fast; False draws them for each
+        pair, as word2vec does. The comparison with peers measures both.
     shrink_window : bool
         Whether the reach of each window is drawn from 1 to ``window``, so that near words count more.
     add_context : bool
@@ -822,8 +822,8 @@ batch_size, optimizer, dtype, random_state
     min_learning_rate : float, optional
         At the end; a tenth of ``learning_rate`` unless given.
     shared_negatives : bool
-        Whether 2,048 tokens share the negatives that were drawn for them (100 times ``negative``, of which each centre
-        takes its own), which is faster; False draws them for each centre, as word2vec does.
+        Whether 2,048 tokens share the negatives that were drawn for them (as for `SkipGram`; each centre takes its own
+        of them), which is faster; False draws them for each centre, as word2vec does.
     mean : bool
         Whether the middle word is predicted from the mean of the words' vectors or from their sum.
     divide_gradient : bool

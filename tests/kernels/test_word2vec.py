@@ -71,7 +71,8 @@ def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, di
     else:
         table = options["table"]
         samples = [4] + [
-            oracle._pooled(5, 2, k, 4, 5, table) if shared else oracle._negative(5, 2, k, 4, *table) for k in range(5)
+            oracle._pooled(5, 2, k, 4, 5, inputs.shape[1], table) if shared else oracle._negative(5, 2, k, 4, *table)
+            for k in range(5)
         ]
         labels = [1, 0, 0, 0, 0, 0]
     around = [3, 1, 7, 5]

@@ -8,8 +8,7 @@ that a row's place is looked up once a block and no sum waits for the one before
 million words a second, one core of a Zen 3).
 
 Samples come from a pool that is drawn for 2048 tokens (unless they are to be each pair's or each centre's own): their
-rows, five of the seven that a centre takes, are in the second cache from the last time (most of them, with 300
-dimensions).
+rows, five of the seven that a centre takes, are in the second cache from the last time.
 
 Many cores: parts of 8192 tokens are handed out one after the other, so no thread waits for another before the end of a
 call. Rows begin at lines of 64 bytes, so threads meet only where they change the same word at once, never because two
@@ -33,7 +32,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from .._jit import address_of, jit, parallel_jit
-from .._scalar import alias_draw, negative_draw, pool_place, stream_bits, stream_of
+from .._scalar import alias_draw, negative_draw, pool_place, pool_size, stream_bits, stream_of
 from .._tiles import call_at
 from .._vector import (
     prefetch,
@@ -61,8 +60,6 @@ from .._word2vec import (
     PAIRS,
     POOL_DRAW,
     POOL_ITEM,
-    POOL_MOST,
-    POOL_SHARE,
     POOLED,
     SHARDS,
     STRETCH,
@@ -513,7 +510,7 @@ def _make_buffers(
     # Of two centres: the next one's samples are drawn before this one learns, and their rows asked for unless they
     # come from a pool.
     drawn = np.empty(2 * negative, np.int64)
-    pool = np.empty(min(POOL_SHARE * negative, POOL_MOST) if pooled else 0, np.int32)
+    pool = np.empty(pool_size(negative, stride) if pooled else 0, np.int32)
     stretch = np.zeros(1, np.uint64)
     return (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
             spread, drawn, pool, stretch)  # fmt: skip
@@ -566,7 +563,7 @@ def _train_part(
     cbow = mode & CBOW
     pairs = mode & PAIRS
     pooled = mode & POOLED
-    n_pool = np.uint64(min(POOL_SHARE * negative, POOL_MOST))
+    n_pool = np.uint64(pool_size(negative, stride))
     (words, places, around, in_at, out_at, scores, targets, products, linear, hidden, hidden_at, deltas, changes,
      spread, drawn, pool, stretch) = buffers  # fmt: skip
     # No reach is longer than the text.

@@ -29,7 +29,7 @@ from numba import int32
 
 from .. import _cuda
 from .._cuda import cuda
-from .._scalar import pool_place, stream_bits, stream_of
+from .._scalar import pool_place, pool_size, stream_bits, stream_of
 from .._word2vec import (
     CBOW,
     DIVIDED,
@@ -38,8 +38,6 @@ from .._word2vec import (
     PAIRS,
     POOL_DRAW,
     POOL_ITEM,
-    POOL_MOST,
-    POOL_SHARE,
     POOLED,
     SHARDS,
     STRETCH,
@@ -181,7 +179,7 @@ def _train(
     cbow = mode & CBOW
     pairs = mode & PAIRS and not tree
     pooled = mode & POOLED and not tree
-    n_pool = np.uint64(min(POOL_SHARE * negative, POOL_MOST))
+    n_pool = np.uint64(pool_size(negative, stride))
 
     part = last_part
     if block < flight:

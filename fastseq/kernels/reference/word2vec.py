@@ -39,9 +39,9 @@ def _negative(key, item, number, target, thresholds, aliases, weights):
     raise AssertionError("the weights do not add up to 2**32 for each word")
 
 
-def _pooled(key, item, number, target, negative, table):
+def _pooled(key, item, number, target, negative, stride, table):
     """Return sample ``number`` of a token: one of those that were drawn for its stretch of 2048 tokens."""
-    size = min(100 * negative, 2**16)
+    size = min(min(100, max(40, 2**16 // (negative * stride))) * negative, 2**16)
     place = (_bits(key, item, 2 + number // 4) >> 16 * (number % 4)) % 2**16 * size // 2**16
     return _negative(key, 2**63 + item // 2048, place, target, *table)
 
@@ -96,7 +96,7 @@ def word2vec_train(
                     item, word = first_item + t, int(ids[t])
                     drawn = [
                         [word]
-                        + [_pooled(key, item, k, word, negative, table) if shared
+                        + [_pooled(key, item, k, word, negative, inputs.shape[1], table) if shared
                            else _negative(key, item, turn * negative + k, word, *table) for k in range(negative)]
                         for turn in range(len(rounds))
                     ]  # fmt: skip
