@@ -39,6 +39,8 @@ _BLOCK = 2**19
 _START = 2.0
 # Tokens whose counts are taken at a time: NumPy's bincount makes an int64 copy of what it is given.
 _COUNTED = 2**22
+# Random numbers that are drawn at a time for the vectors to start from.
+_DRAWN = 2**20
 
 
 @dataclass
@@ -291,8 +293,15 @@ class _Word2Vec(Model):
             inputs[:, : self.dim] = drawn["input.weight"].value
             outputs[:, : self.dim] = drawn["output.weight"].value.T
         else:
-            numbers = uniform(as_key(int(key), "start"), n_words * self.dim, dtype=dtype).reshape(n_words, self.dim)
-            inputs[:, : self.dim] = (numbers - dtype.type(0.5)) * dtype.type(2.0 * _START / self.dim)
+            stream, share = as_key(int(key), "start"), dtype.type(2.0 * _START / self.dim)
+            # Some rows at a time, since a table of numbers beside the vectors takes as much memory as they do, and
+            # longer: 68,000 words, 300 dimensions 0.87 instead of 0.2 s.
+            n_rows = max(_DRAWN // self.dim, 1)
+            for first in range(0, n_words, n_rows):
+                rows = inputs[first : first + n_rows, : self.dim]
+                numbers = uniform(stream, rows.size, start=first * self.dim, dtype=dtype).reshape(rows.shape)
+                numbers -= dtype.type(0.5)
+                np.multiply(numbers, share, out=rows)
         if vectors is not None:
             if not isinstance(vectors, WordVectors):
                 raise DTypeError(f"vectors is {type(vectors).__name__}, expected WordVectors (WordVectors.load)")
