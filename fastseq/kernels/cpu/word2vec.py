@@ -436,6 +436,8 @@ def _draw_pooled(
     thresholds,  # IN  uint32 (v,)
     aliases,     # IN  int32 (v,)
     weights,     # IN  uint64 (v,)
+    outputs,     # IN  float (w * stride,)
+    stride,      # IN  int64
     drawn,       # OUT int64
     place,       # IN  int64, where the first one is written
 ):
@@ -453,6 +455,8 @@ def _draw_pooled(
             other = np.int64(pool[r])
         if other == word:
             other = negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights)
+        for d in range(0, stride, _STEP):
+            prefetch(outputs, other * stride + d)
         drawn[place + k] = other
 
 
@@ -596,7 +600,7 @@ def _train_part(
                     if pooled:
                         _draw_pooled(
                             key, item, ahead, following, negative, n_pool, pool, stretch, thresholds, aliases, weights,
-                            drawn, negative - now,
+                            outputs, stride, drawn, negative - now,
                         )  # fmt: skip
                     else:
                         _draw(
