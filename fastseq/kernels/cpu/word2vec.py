@@ -455,7 +455,7 @@ def _draw_pooled(
             other = np.int64(pool[r])
         if other == word:
             other = negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights)
-        for d in range(0, stride, _STEP):
+        for d in range(0, min(stride, 8 * _STEP), _STEP):
             prefetch(outputs, other * stride + d)
         drawn[place + k] = other
 
