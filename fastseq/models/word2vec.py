@@ -37,8 +37,8 @@ _BLOCK = 2**19
 # Wikipedia analogies were 35.7 % with 0.5, 35.8 with 1, 36.2 with 2 and 36.6 with 4 (three seeds); on Penn Treebank, 50
 # dimensions, the neighbours of months that are months were 62, 63, 64 and 58 % (skip-gram, four seeds).
 _START = 2.0
-# Tokens whose counts are taken at a time: NumPy's bincount makes an int64 copy of what it is given, which is to stay in the
-# caches (17 million tokens: 0.03 instead of 0.06 to 0.14 s with four times as many).
+# Tokens whose counts are taken at a time: NumPy's bincount makes an int64 copy of what it is given, which is to stay in
+# the caches (17 million tokens: 0.03 instead of 0.06 to 0.14 s with four times as many).
 _COUNTED = 2**20
 # Random numbers that are drawn at a time for the vectors to start from.
 _DRAWN = 2**20
