@@ -114,13 +114,15 @@ def negative_draw(stream, number, target, thresholds, aliases, weights):
     return drawn
 
 
-# Samples of a pool for each that a centre takes, fewer where their rows have more numbers than this: 256 KB of float32,
-# half of the second cache that many cores have. Where half of the tokens are kept, a sample is taken ten times or more.
+# Samples of a pool for each that a centre takes: where half of the tokens are kept, each is taken ten times or more.
+_POOL_SHARE = 100
+# Fewer where their rows have more numbers: in float32 these are 256 KB, half of the second cache that many cores have.
 # 300 dimensions, 5 negatives: with 43 instead of 100 skip-gram and CBOW are 5 % faster and score the same (31.6 and
 # 32.0 % of the analogies for CBOW, 26.5 and 26.1 for skip-gram, one standard error 0.4).
-_POOL_SHARE = 100
-_POOL_SHARE_LEAST = 40
 _POOL_NUMBERS = 2**16
+# No fewer than scores were measured with, however wide the rows are.
+_POOL_SHARE_LEAST = 40
+# A sample's place in a pool has 16 bits.
 _POOL_MOST = 2**16
 
 

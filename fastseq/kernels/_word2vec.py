@@ -47,6 +47,7 @@ POOL_DRAW = np.uint64(2)
 STRETCH = np.uint64(11)
 STRETCH_TOKENS = 2 ** int(STRETCH)
 POOL_ITEM = np.uint64(1 << 63)
+
 # A row takes whole lines of the caches, which is also the widest vector register.
 LINE_BYTES = 64
 

@@ -79,9 +79,10 @@ def word2vec_train(
         Samples for each centre beside itself; they are never the centre.
     shared : bool
         Whether the contexts of a centre share its negatives, and they are taken from 40 to 100 times ``negative`` (at
-        most 65,536; the wider the rows, the fewer) that were drawn for the 2,048 tokens around, whose rows so stay in
-        the caches. False draws negatives for each pair of centre and context, as word2vec does: a quarter of the speed,
-        and no better scores, in the comparison with peers. With CBOW, False draws them for each centre.
+        most 65,536; the wider the rows and the more negatives, the fewer) that were drawn for the 2,048 tokens around,
+        whose rows so stay in the caches. False draws negatives for each pair of centre and context, as word2vec does: a
+        quarter of the speed, and no better scores, in the comparison with peers. With CBOW, False draws them for each
+        centre.
     window : int
     shrink : bool
         Whether the reach is drawn from 1 to ``window`` for each centre (word2vec's way) or is always ``window``.
@@ -101,7 +102,8 @@ def word2vec_train(
     key : uint64
         Stream of random numbers; see `fastseq.random.as_key`.
     first_item : int
-        Item of token 0: the epoch times the number of tokens gives each epoch numbers of its own.
+        Item of token 0: the epoch times the number of tokens, rounded up to a multiple of 2,048, gives each epoch
+        numbers of its own, and with ``shared`` a pool.
     compute_loss : bool
     deterministic : bool
         Whether the result is to have the same bits for any number of threads: parts of the text are then trained apart

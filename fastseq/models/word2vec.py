@@ -44,6 +44,10 @@ _COUNTED = 2**20
 _DRAWN = 2**20
 
 
+def _whole_stretches(n_tokens: int) -> int:
+    return -(-n_tokens // STRETCH_TOKENS) * STRETCH_TOKENS
+
+
 @dataclass
 class _Progress:
     """How far a training has come: enough to go on with it."""
@@ -68,7 +72,7 @@ class _Progress:
 
     def item(self, epoch: int) -> int:
         """Return the item of an epoch's first token: that of a stretch of text, so that no two epochs share a pool."""
-        return self.first_item + epoch * -(-self.n_tokens // STRETCH_TOKENS) * STRETCH_TOKENS
+        return _whole_stretches(self.first_item) + epoch * _whole_stretches(self.n_tokens)
 
     def rate(self, token: int) -> float:
         """Return the learning rate at a token of the current epoch: linear over all epochs."""
@@ -283,24 +287,23 @@ class _Word2Vec(Model):
 
     def _start(self, vocab: Vocabulary, key: Any, vectors: WordVectors | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the tables to begin with: inputs uniform in +-`_START` / dim, outputs zero."""
-        dtype = as_float_dtype(self.dtype)
-        n_words = len(vocab)
-        inputs = vector_rows(n_words, self.dim, dtype)
+        dtype, dim, n_words = as_float_dtype(self.dtype), int(self.dim), len(vocab)
+        inputs = vector_rows(n_words, dim, dtype)
         n_rows = max(n_words - 1, 0) if self.loss == "hierarchical_softmax" else n_words
-        outputs = vector_rows(n_rows, self.dim, dtype)
+        outputs = vector_rows(n_rows, dim, dtype)
         if self.loss == "softmax":
             # Normal numbers times 0.01 for both, as the book has them.
-            drawn = SoftmaxWord2Vec(n_words, self.dim, dtype=dtype, random_state=int(key)).params
-            inputs[:, : self.dim] = drawn["input.weight"].value
-            outputs[:, : self.dim] = drawn["output.weight"].value.T
+            drawn = SoftmaxWord2Vec(n_words, dim, dtype=dtype, random_state=int(key)).params
+            inputs[:, :dim] = drawn["input.weight"].value
+            outputs[:, :dim] = drawn["output.weight"].value.T
         else:
-            stream, share = as_key(int(key), "start"), dtype.type(2.0 * _START / self.dim)
+            stream, share = as_key(int(key), "start"), dtype.type(2.0 * _START / dim)
             # Some rows at a time, since a table of numbers beside the vectors takes as much memory as they do, and
             # longer: 68,000 words, 300 dimensions 0.87 instead of 0.2 s.
-            n_rows = max(_DRAWN // self.dim, 1)
+            n_rows = max(_DRAWN // dim, 1)
             for first in range(0, n_words, n_rows):
-                rows = inputs[first : first + n_rows, : self.dim]
-                numbers = uniform(stream, rows.size, start=first * self.dim, dtype=dtype).reshape(rows.shape)
+                rows = inputs[first : first + n_rows, :dim]
+                numbers = uniform(stream, rows.size, start=first * dim, dtype=dtype).reshape(rows.shape)
                 numbers -= dtype.type(0.5)
                 np.multiply(numbers, share, out=rows)
         if vectors is not None:
@@ -734,8 +737,8 @@ class SkipGram(_Word2Vec):
         their size.
     shared_negatives : bool
         Whether the words of a window share the negatives, and 2,048 tokens those that were drawn for them (40 to 100
-        times ``negative``: the wider the vectors, the fewer), which is several times as fast; False draws them for each
-        pair, as word2vec does. The comparison with peers measures both.
+        times ``negative``: the wider the vectors and the more negatives, the fewer), which is several times as fast;
+        False draws them for each pair, as word2vec does. The comparison with peers measures both.
     shrink_window : bool
         Whether the reach of each window is drawn from 1 to ``window``, so that near words count more.
     add_context : bool
@@ -939,8 +942,10 @@ def _count(corpus: Corpus) -> np.ndarray:
     """Return how often each word occurs in the text itself: a vocabulary's counts may be those of another text."""
     n_words = len(corpus.vocab)
     counts = np.zeros(n_words, np.int64)
-    for begin in range(0, corpus.n_tokens, _COUNTED):
-        counts += np.bincount(corpus.ids[begin : begin + _COUNTED], minlength=n_words)
+    # No less than there are words: each block's counts are an array of all of them.
+    size = max(_COUNTED, n_words)
+    for begin in range(0, corpus.n_tokens, size):
+        counts += np.bincount(corpus.ids[begin : begin + size], minlength=n_words)
     return counts
 
 

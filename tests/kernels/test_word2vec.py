@@ -15,7 +15,7 @@ from scipy import stats
 import fastseq as fs
 from fastseq.errors import DTypeError, ShapeError, ValueRangeError
 from fastseq.kernels import huffman_tree, unigram_table, word2vec_train
-from fastseq.kernels._scalar import negative_draw, pool_place, stream_of
+from fastseq.kernels._scalar import negative_draw, pool_place, pool_size, stream_of
 from fastseq.kernels._word2vec import POOL_DRAW, POOL_ITEM, STRETCH
 from fastseq.kernels.cpu import word2vec as body
 from fastseq.kernels.reference import word2vec as oracle
@@ -116,6 +116,14 @@ def test_where_a_text_is_cut_changes_nothing(rng, monkeypatch, options, size):
     assert loss == pytest.approx(one_loss, rel=1e-6)
     assert in_.tobytes() == one_in.tobytes()
     assert out.tobytes() == one_out.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("negative", "stride", "size"),
+    [(5, 112, 500), (5, 304, 215), (5, 1008, 200), (20, 112, 800), (0, 16, 0), (2**20, 2**20, 2**16)],
+)
+def test_wide_rows_have_smaller_pools(negative, stride, size):
+    assert pool_size(np.int64(negative), np.int64(stride)) == size
 
 
 def test_samples_of_a_pool_are_spread_as_the_words_are():

@@ -166,6 +166,16 @@ class TestReproducing:
         assert state(results[0])[:2] == state(results[1])[:2]
         assert results[0].history.loss == results[1].history.loss
 
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_vectors_to_start_from_do_not_depend_on_how_many_are_drawn_at_a_time(self, corpus, monkeypatch, dtype):
+        model = fs.SkipGram(**settings(dim=np.int16(16), dtype=dtype))
+        tables = []
+        for drawn in (2**20, 40):
+            monkeypatch.setattr(word2vec, "_DRAWN", drawn)
+            tables.append(model._start(corpus.vocab, 7, None)[0])
+        assert tables[0].tobytes() == tables[1].tobytes()
+        assert len(np.unique(tables[0][:, 0])) == len(corpus.vocab)
+
     def test_each_epoch_draws_other_numbers(self, corpus, monkeypatch):
         # An epoch begins with a stretch of text, each of which has its own pool of samples.
         items = []

@@ -71,6 +71,9 @@ from ._memory import aligned_rows
 
 # Elements of a row between two prefetches: a line of 64 bytes of float32.
 _STEP = 16
+# Of a row that is in the second cache so much is asked for: the processor itself asks for what follows. With 300
+# dimensions CBOW takes 8 % less than with the whole row, and not less with half of this.
+_ASKED = 8 * _STEP
 _S40 = np.uint64(40)
 # Sample r takes the draws from 64 (r + 1) on, of which the first will do where no word is left out (see negative_draw).
 _S6 = np.uint64(6)
@@ -441,7 +444,7 @@ def _draw_pooled(
     drawn,       # OUT int64
     place,       # IN  int64, where the first one is written
 ):
-    """Take samples from those of the stretch of text, whose rows are in the caches from the last time."""
+    """Take samples from those of the stretch of text, and ask for their rows, which are in the second cache."""
     here = POOL_ITEM + (item >> STRETCH)
     if pool.shape[0] and stretch[0] != here:
         stretch[0] = here
@@ -455,7 +458,7 @@ def _draw_pooled(
             other = np.int64(pool[r])
         if other == word:
             other = negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights)
-        for d in range(0, min(stride, 8 * _STEP), _STEP):
+        for d in range(0, min(stride, _ASKED), _STEP):
             prefetch(outputs, other * stride + d)
         drawn[place + k] = other
 
@@ -511,8 +514,7 @@ def _make_buffers(
     spread = np.empty(most + m, np.int64)
     for q in range(most + m):
         spread[q] = q * stride
-    # Of two centres: the next one's samples are drawn before this one learns, and their rows asked for unless they
-    # come from a pool.
+    # Of two centres: the next one's samples are drawn, and their rows asked for, before this one learns.
     drawn = np.empty(2 * negative, np.int64)
     pool = np.empty(pool_size(negative, stride) if pooled else 0, np.int32)
     stretch = np.zeros(1, np.uint64)

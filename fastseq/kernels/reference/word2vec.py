@@ -229,9 +229,10 @@ def word2vec_train_cases():
         yield Case(label, (ids, offsets, *_tables(rng, n_words, dim, "float32")), {"table": table, "key": 2**64 - 1})
     # Several blocks of vectors and a rest: 7 blocks and 2 vectors of 32 bytes, 3 blocks, 2 vectors and 1 of 64.
     wide = {"table": table, "model": "cbow", "divided": True, "frozen": np.arange(n_words) < 9, "key": 3}
-    for dim, dtype in ((230, "float32"), (115, "float64")):
+    for dim, dtype, negative in ((230, "float32", 5), (115, "float64", 5), (230, "float32", 11)):
         arguments = (ids, offsets, *_tables(rng, n_words, dim, dtype))
-        yield Case(f"CBOW, {dim} dimensions, {dtype}", arguments, {**wide, "begin": 250, "end": 350})
+        label = f"CBOW, {dim} dimensions, {dtype}, {negative} negatives"
+        yield Case(label, arguments, {**wide, "begin": 250, "end": 350, "negative": negative})
     two = np.zeros(40, np.int32)
     two[::7] = 1
     arguments = (two, np.array([0, 40]), *_tables(rng, 2, 5, "float32"))
