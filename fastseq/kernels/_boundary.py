@@ -7,6 +7,7 @@ refused with one error that says what was given, what was expected and what to d
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +48,7 @@ def device_of(**arrays: Any) -> str:
     return next(iter(places.values()), "cpu")
 
 
+@cache
 def variant(device: str, family: str) -> ModuleType:
     """Return the module with the bodies of ``family`` for ``device``."""
     return importlib.import_module(f"{__package__}.{device}.{family}")

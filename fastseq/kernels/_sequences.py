@@ -88,9 +88,14 @@ class Steps:
         flat = padded.reshape(self.n_steps * self.n, *padded.shape[2:])
         return flat if self._places is None else flat[self._places]
 
-    def padded(self, rows: Any) -> Any:
-        """Return rows (r, ...) as an array (t, n, ...) of its own, zeros behind the ends."""
+    def padded(self, rows: Any, *, given: bool = False) -> Any:
+        """Return rows (r, ...) as an array (t, n, ...), zeros behind the ends.
+
+        It is one of its own, unless the rows are ``given``: made for whoever called, and nobody else has them.
+        """
         shape = (self.n_steps, self.n, *rows.shape[1:])
+        if given and self._places is None:
+            return self._own(rows).reshape(shape)
         if self._places is None and self._device == "cpu":
             padded = pool.array(rows.shape, rows.dtype)
             padded[...] = rows

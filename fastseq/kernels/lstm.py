@@ -158,4 +158,4 @@ def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = 
     dx, dh0, dc0, *by_weights = run(
         rows, dh_n, dc_n, cache.x, steps.starts, *cache.arrays, cache.w_x, cache.w_h, with_dx
     )
-    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), steps.unsorted(dc0), *by_weights
+    return steps.padded(dx, given=True) if with_dx else None, steps.unsorted(dh0), steps.unsorted(dc0), *by_weights

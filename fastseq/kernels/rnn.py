@@ -135,4 +135,4 @@ def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tup
     steps, body = cache.steps, variant(cache.device, "rnn")
     run = body.rnn_variant_backward if cache.options else body.rnn_backward
     dx, dh0, *by_weights = run(rows, dh_n, cache.x, steps.starts, *cache.arrays, cache.w_x, cache.w_h, with_dx)
-    return steps.padded(dx) if with_dx else None, steps.unsorted(dh0), *by_weights
+    return steps.padded(dx, given=True) if with_dx else None, steps.unsorted(dh0), *by_weights

@@ -329,6 +329,9 @@ class _Recurrent(Layer):
 
     def _stacked(self, states: Sequence[Sequence[np.ndarray]]) -> Any:
         """Return the parts of a state, each of the cells' one after the other."""
+        if len(states[0]) == 1:
+            # The kernel's own, made for this pass.
+            return self._told([parts[0][None] for parts in states])
         return self._told([array_module(device_of(h=parts[0])).stack(parts) for parts in states])
 
     def _up(
