@@ -16,6 +16,7 @@ reads each weight once a step; see `share_rows`.
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -41,7 +42,7 @@ from ._panels import (
     add_columns,
     column_of,
     columns_of,
-    pack,
+    pack_cell,
     pack_transposed,
     product_at,
     project,
@@ -71,17 +72,6 @@ _CACHED_BYTES = 3 * 2**18
 _MANY_ROWS = 24
 # Panels of gates that are summed at a time: 256 KB of weights. With 8 or 4 it is the same within 2 %.
 DEPTH = 16
-
-
-def _gates_of(kind):
-    """Return (gates of the weights, their order in a panel for x, for h, first lane of h's in vectors, vectors)."""
-    if kind == LSTM:
-        return 4, (0, 1, 2, 3), (0, 1, 2, 3), 0
-    if kind == GRU:
-        # A panel holds the candidate's part of x, reset, update, and the candidate's part of h: x has the first three
-        # of them and h the last three.
-        return 3, (2, 0, 1), (0, 1, 2), 1
-    return 1, (0, 0, 0, 0), (0, 0, 0, 0), 0
 
 
 @jit(lean=True)
@@ -570,6 +560,41 @@ def _shares(dtype):
     )
 
 
+class _Cell(NamedTuple):
+    """How the gates of a kind of cell lie in panels, and where its compiled functions are."""
+
+    n_gates: int
+    # Which gate each vector of a panel is, (v,) int64, for the part of x and for that of h, and the latter's first one.
+    order_x: np.ndarray
+    order_h: np.ndarray
+    first_h: int
+    # The vectors of x's part in the order of the weights' gates; None: as they are.
+    by_gate: np.ndarray | None
+    # Whether there is one gate, and the vectors of a panel are units beside one another.
+    side: bool
+    lane: int
+    panel_units: int
+    share_forward: int
+    share_back: int
+
+
+@cache
+def _cell_of(kind, dtype):
+    if kind == LSTM:
+        n_gates, order_x, order_h, first_h = 4, (0, 1, 2, 3), (0, 1, 2, 3), 0
+    elif kind == GRU:
+        # A panel holds the candidate's part of x, reset, update, and the candidate's part of h: x has the first three
+        # of them and h the last three.
+        n_gates, order_x, order_h, first_h = 3, (2, 0, 1), (0, 1, 2), 1
+    else:
+        n_gates, order_x, order_h, first_h = 1, (0, 0, 0, 0), (0, 0, 0, 0), 0
+    side, lane = kind >= TANH, lanes(dtype)
+    return _Cell(
+        n_gates, np.array(order_x, np.int64), np.array(order_h, np.int64), first_h,
+        np.argsort(order_x) if kind == GRU else None, side, lane, 4 * lane if side else lane, *_shares(dtype),
+    )  # fmt: skip
+
+
 def share_rows(starts, n, n_bytes):
     """Return the bounds of the threads' sequences; None where they share the units of ``n_bytes`` of weights."""
     n_threads = get_num_threads()
@@ -597,9 +622,9 @@ def rows_before(starts, n):
 
     The state before row i of step t is row i of the step before, or of the first states.
     """
-    counts = np.diff(starts)
-    if len(counts) == 0 or counts[-1] == n:
+    if starts[-1] == n * (len(starts) - 1):
         return None
+    counts = np.diff(starts)
     base = np.concatenate(([0], n + starts[:-2]))
     return np.arange(int(starts[-1])) + np.repeat(base - starts[:-1], counts)
 
@@ -618,40 +643,37 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     ``x`` is (r, d), ``h0`` and ``c0`` (n, h), ``bias`` (gates * h,), ``bias_h`` (h,) what the candidate's part of h has
     of its own with GRU; the states come back with n rows in front and padded to whole panels.
     """
-    n_gates, order_x, order_h, _ = _gates_of(kind)
-    side = kind >= TANH
     n, units = h0.shape
     n_rows, n_in = x.shape
     dtype = x.dtype
-    lane = lanes(dtype)
-    panel_units = 4 * lane if side else lane
-    n_panels = -(-units // panel_units)
-    width = n_panels * panel_units
-    step = 4 * lane
+    cell = _cell_of(kind, dtype)
+    n_panels = -(-units // cell.panel_units)
+    width = n_panels * cell.panel_units
+    step = 4 * cell.lane
     h = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
     h[:n, :units], h[:n, units:] = h0, 0
     c = h[:0]
     if kind == LSTM:
         c = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
         c[:n, :units], c[:n, units:] = c0, 0
-    packed = pack(w_h, n_gates, order_h, side)
-    packed_x = pack(w_x, n_gates, order_x, side)
+    packed_x, packed, packed_bias = pack_cell(
+        w_x, w_h, bias, cell.n_gates, cell.order_x, cell.order_h, cell.side
+    )  # fmt: skip
     # Inputs whose weights stay in the cache go into the sums step by step: their part is not written and read again.
     at_once = n_in == 0 or packed_x.nbytes > min(_CACHED_BYTES, max(2**17, _CACHED_BYTES - packed.nbytes))
     none = np.empty(0, dtype)
     gates = pool.take(n_panels * n_rows * step, dtype) if train or at_once else none
     if n_rows == 0:
-        pool.give(packed, packed_x)
+        pool.give(packed, packed_x, packed_bias)
         return gates, h, c
-    packed_bias = pack(bias.reshape(1, -1), n_gates, order_x, side)
     if at_once:
-        project(x, n_rows, packed_x, packed_bias, len(order_x), gates, step, 0)
+        project(x, n_rows, packed_x, packed_bias, len(cell.order_x), gates, step, 0)
     own = padded_rows(bias_h.reshape(1, -1), width).reshape(-1) if kind == GRU else bias
     bounds, by_rows = _share(starts, n, packed.nbytes)
     scratch = none if train else pool.take((1 if by_rows else len(bounds) - 1) * n * step, dtype)
     _forward(
-        _shares(dtype)[0], len(bounds) - 1, kind, int(by_rows), n, n_panels, units, width, 0 if at_once else n_in,
-        product_at(len(order_h), dtype), bounds, starts, gates, x.reshape(-1), packed_x, packed_bias, scratch,
+        cell.share_forward, len(bounds) - 1, kind, int(by_rows), n, n_panels, units, width, 0 if at_once else n_in,
+        product_at(len(cell.order_h), dtype), bounds, starts, gates, x.reshape(-1), packed_x, packed_bias, scratch,
         h.reshape(-1), c.reshape(-1), packed, own,
     )  # fmt: skip
     pool.give(packed_bias, packed_x, packed)
@@ -662,7 +684,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
         # Infinity times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
         h[n:, units:], c[n:, units:] = 0, 0
         if train:
-            gates.reshape(n_panels, n_rows, 1 if side else 4, -1)[-1, :, :, units - width :] = 0
+            gates.reshape(n_panels, n_rows, 1 if cell.side else 4, -1)[-1, :, :, units - width :] = 0
     return gates, h, c
 
 
@@ -673,15 +695,14 @@ def release(*arrays):
 
 def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     """Return (dx, dh0, dc0, dw_x, dw_h, db, db_h) from gradients by h (r, h) and by the last states (n, h)."""
-    n_gates, order_x, order_h, skipped = _gates_of(kind)
-    side = kind >= TANH
     n, units = dh.shape
     n_rows, n_in = x.shape
     dtype = x.dtype
-    lane = lanes(dtype)
+    cell = _cell_of(kind, dtype)
+    n_gates, order_x, side, lane = cell.n_gates, cell.order_x, cell.side, cell.lane
     step = 4 * lane
     width = h.shape[1]
-    n_panels = width // (step if side else lane)
+    n_panels = width // cell.panel_units
     n_vectors, n_columns = columns_of(width, lane)
     dw_x = pool.array((n_in, n_gates * units), dtype)
     dw_h = pool.array((units, n_gates * units), dtype)
@@ -689,7 +710,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         dw_x[:], dw_h[:] = 0, 0
         zeros = np.zeros(n_gates * units, dtype)
         return np.zeros((0, n_in), dtype), dh.copy(), dc.copy(), dw_x, dw_h, zeros, zeros[:units].copy()
-    packed = pack_transposed(w_h, n_gates, order_h, side, whole=side)
+    packed = pack_transposed(w_h, n_gates, cell.order_h, side, whole=side)
     if dy.shape[1] != width:
         dy = padded_rows(dy, width)
     carried = padded_rows(dh, width)
@@ -697,7 +718,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
     dgates = pool.take(len(gates), dtype)
     bounds, by_rows = _share(starts, n, packed.nbytes)
     _backward(
-        _shares(dtype)[1], len(bounds) - 1, kind, int(by_rows), n, n_panels, n_columns, width, width,
+        cell.share_back, len(bounds) - 1, kind, int(by_rows), n, n_panels, n_columns, width, width,
         product_at(n_vectors // n_columns, dtype), product_at(-(-n_vectors // n_columns), dtype), bounds, starts, gates,
         h.reshape(-1), c.reshape(-1), dy.reshape(-1), dgates, carried.reshape(-1), carried_c.reshape(-1), packed,
     )  # fmt: skip
@@ -708,7 +729,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         pool.give(packed_x)
     weigh_back(x, None, n_in, dgates, n_rows, step, 0, len(order_x), units, dw_x, order_x[0], side)
     before = rows_before(starts, n)
-    weigh_back(h, before, units, dgates, n_rows, step, skipped * lane, len(order_h), units, dw_h, 0, side)
+    weigh_back(h, before, units, dgates, n_rows, step, cell.first_h * lane, len(order_x), units, dw_h, 0, side)
     sums = add_columns(dgates, n_rows, step, n_panels)
     pool.give(dgates, packed)
     if side:
@@ -716,6 +737,6 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         db_h = db
     else:
         by_gate = sums.reshape(n_panels, 4, lane).transpose(1, 0, 2).reshape(4, -1)[:, :units]
-        db = by_gate[np.argsort(order_x)].reshape(-1) if kind == GRU else by_gate.reshape(-1)
+        db = (by_gate if cell.by_gate is None else by_gate[cell.by_gate]).reshape(-1)
         db_h = by_gate[3].copy() if kind == GRU else db
     return dx, carried[:, :units], carried_c[:, :units], dw_x, dw_h, np.ascontiguousarray(db), db_h
