@@ -12,18 +12,17 @@ from ._boundary import as_float_dtype, check_finite_number, check_integer, varia
 
 __all__ = ["random_mask", "random_normal", "random_uniform"]
 
-# Random bits of a number between 0 and 1.
-_BITS = {"float32": 24, "float64": 53}
 
-
-def _check(key: Any, n: int, start: int, draw: int, dtype: Any, device: str) -> tuple[np.uint64, np.dtype]:
-    check_integer(key, "key", 0, 2**64 - 1)
-    check_integer(n, "n", 0)
-    check_integer(start, "start", 0)
-    check_integer(draw, "draw", 0, 2**32 - 1)
+def _check(
+    key: Any, n: Any, start: Any, draw: Any, dtype: Any, device: str
+) -> tuple[np.uint64, int, int, int, np.dtype]:
+    key = check_integer(key, "key", 0, 2**64 - 1)
+    n = check_integer(n, "n", 0)
+    start = check_integer(start, "start", 0)
+    draw = check_integer(draw, "draw", 0, 2**32 - 1)
     if device not in ("cpu", "cuda"):
         raise ValueRangeError(f"device is {device!r}, expected 'cpu' or 'cuda'")
-    return np.uint64(key), as_float_dtype(dtype)
+    return np.uint64(key), n, start, draw, as_float_dtype(dtype)
 
 
 def random_uniform(
@@ -58,7 +57,7 @@ def random_uniform(
     ValueRangeError, DTypeError
         An argument is out of range or of the wrong type.
     """
-    key, dtype = _check(key, n, start, draw, dtype, device)
+    key, n, start, draw, dtype = _check(key, n, start, draw, dtype, device)
     return variant(device, "random").random_uniform(key, n, start, draw, dtype)
 
 
@@ -73,26 +72,27 @@ def random_mask(
     key, n, start, draw, dtype, device
         As for `random_uniform`.
     share : float
-        The probability of ``below``, 0 to 1, rounded to ``dtype``.
+        The probability of ``below``, 0 to 1, rounded up to a multiple of 2**-32.
     below, above : float
         The two numbers.
 
     Returns
     -------
     (n,) array
-        ``below`` where the number of `random_uniform` is below ``share``, else ``above``.
+        ``below`` where 32 random bits, divided by 2**32, are below ``share``, else ``above``: items 2m and 2m + 1 take
+        the lower and the upper half of the bits that `random_uniform` has for item m. Both dtypes have the same mask.
 
     Raises
     ------
     ValueRangeError, DTypeError
         An argument is out of range or of the wrong type.
     """
-    key, dtype = _check(key, n, start, draw, dtype, device)
+    key, n, start, draw, dtype = _check(key, n, start, draw, dtype, device)
     share = check_finite_number(share, "share", 0.0, upper=1.0)
     below = dtype.type(check_finite_number(below, "below", -math.inf))
     above = dtype.type(check_finite_number(above, "above", -math.inf))
     # A whole number is below it where it is below the next whole one.
-    limit = math.ceil(math.ldexp(float(dtype.type(share)), _BITS[dtype.name]))
+    limit = math.ceil(math.ldexp(share, 32))
     return variant(device, "random").random_mask(key, n, limit, below, above, start, draw, dtype)
 
 
@@ -120,5 +120,5 @@ def random_normal(
     Items 2m and 2m + 1 are the cosine and the sine of one pair of uniform numbers (Box and Muller, "A note on the
     generation of random normal deviates", Annals of Mathematical Statistics 29, 1958).
     """
-    key, dtype = _check(key, n, start, draw, dtype, device)
+    key, n, start, draw, dtype = _check(key, n, start, draw, dtype, device)
     return variant(device, "random").random_normal(key, n, start, draw, dtype)

@@ -7,13 +7,16 @@ import math
 import numpy as np
 from numba import prange
 
-from .._jit import parallel_jit
+from .._jit import jit, parallel_jit
 from .._scalar import random_bits, uniform_double
 from ._memory import pool
 
 _TWO_PI = 2.0 * math.pi
-_S40, _S11 = np.uint64(40), np.uint64(11)
+_S40, _S32 = np.uint64(40), np.uint64(32)
+_LOW_32 = np.uint64(2**32 - 1)
 _TO_UNIT = np.float32(2.0**-24)
+# Words of 64 bits that are drawn at a time: their numbers stay in the first cache.
+_WORDS = 1024
 
 
 @parallel_jit
@@ -41,32 +44,48 @@ def _fill_uniform_float64(
         out[i] = uniform_double(random_bits(key, start + np.uint64(i), draw))
 
 
+@jit(lean=True)
+def _mask_words(key, start, draw, last, below, above, words, halves, begin, end):
+    # Bits first, in the place of the numbers: each loop is of vectors that way. 70,000 numbers that were compared as
+    # they were drawn, one of every 64 bits, took 157 instead of 88 us without AVX-512. The lower half of a word comes
+    # first in memory on all processors that Numba compiles for.
+    for i in range(begin, end):
+        words[i] = random_bits(key, start + np.uint64(i), draw)
+    for i in range(2 * begin, 2 * end):
+        halves[i] = below if halves[i] <= last else above
+
+
 @parallel_jit
 def _fill_mask_float32(
     key,    # IN  uint64
-    start,  # IN  uint64
+    start,  # IN  uint64, the first word
     draw,   # IN  uint64
-    limit,  # IN  int32, at most 2**24
-    below,  # IN  float32
-    above,  # IN  float32
-    out,    # OUT float32 (n,)
+    last,   # IN  uint32, the greatest that gives ``below``
+    below,  # IN  uint32, the bits of the number
+    above,  # IN  uint32
+    words,  # OUT uint64 (n,)
+    halves,  # OUT uint32 (2 * n,), the same memory: the numbers' bits
 ):
-    for i in prange(out.shape[0]):
-        out[i] = below if np.int32(random_bits(key, start + np.uint64(i), draw) >> _S40) < limit else above
+    n = words.shape[0]
+    for block in prange(-(-n // _WORDS)):
+        begin = np.int64(block) * _WORDS
+        _mask_words(key, start, draw, last, below, above, words, halves, begin, min(begin + _WORDS, n))
 
 
 @parallel_jit
 def _fill_mask_float64(
     key,    # IN  uint64
-    start,  # IN  uint64
+    start,  # IN  uint64, the first word
     draw,   # IN  uint64
-    limit,  # IN  int64, at most 2**53
+    last,   # IN  uint32, the greatest that gives ``below``
     below,  # IN  float64
     above,  # IN  float64
-    out,    # OUT float64 (n,)
+    out,    # OUT float64 (2 * n,)
 ):
-    for i in prange(out.shape[0]):
-        out[i] = below if np.int64(random_bits(key, start + np.uint64(i), draw) >> _S11) < limit else above
+    for i in prange(out.shape[0] // 2):
+        bits = random_bits(key, start + np.uint64(i), draw)
+        out[2 * i] = below if np.uint32(bits & _LOW_32) <= last else above
+        out[2 * i + 1] = below if np.uint32(bits >> _S32) <= last else above
 
 
 @parallel_jit
@@ -95,11 +114,19 @@ def random_uniform(key, n, start, draw, dtype):
 
 
 def random_mask(key, n, limit, below, above, start, draw, dtype):
-    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 24 or 53 bits."""
-    out = pool.array((n,), dtype)
-    fill, number = (_fill_mask_float32, np.int32) if out.itemsize == 4 else (_fill_mask_float64, np.int64)
-    fill(key, np.uint64(start), np.uint64(draw), number(limit), below, above, out)
-    return out
+    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 32 bits."""
+    # Whole words, from the one that the first number is of to that of the last.
+    skipped = start % 2
+    out = pool.array((-(-(skipped + n) // 2) * 2,), dtype)
+    told = np.uint64(key), np.uint64(start // 2), np.uint64(draw), np.uint32(max(limit - 1, 0))
+    if limit == 0:
+        out[:] = above
+    elif out.itemsize == 4:
+        halves = out.view(np.uint32)
+        _fill_mask_float32(*told, below.view(np.uint32), above.view(np.uint32), out.view(np.uint64), halves)
+    else:
+        _fill_mask_float64(*told, below, above, out)
+    return out[skipped : skipped + n]
 
 
 def random_normal(key, n, start, draw, dtype):

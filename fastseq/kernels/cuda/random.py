@@ -12,7 +12,9 @@ from .._scalar import random_bits, uniform_double
 
 _TWO_PI = 2.0 * math.pi
 _S11 = np.uint64(11)
+_S32 = np.uint64(32)
 _S40 = np.uint64(40)
+_LOW_32 = np.uint64(2**32 - 1)
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
 _THREE = np.uint64(3)
@@ -58,33 +60,20 @@ def _fill_uniform_float64(
 
 
 @_cuda.cuda_jit
-def _fill_mask_float32(
+def _fill_mask(
     key,    # IN  uint64
     start,  # IN  uint64
     draw,   # IN  uint64
-    limit,  # IN  int32, at most 2**24
-    below,  # IN  float32
-    above,  # IN  float32
-    out,    # OUT float32 (n,)
+    limit,  # IN  uint64, at most 2**32
+    below,  # IN  float
+    above,  # IN  float
+    out,    # OUT float (n,)
 ):
     for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
-        bits = np.uint64(random_bits(key, start + np.uint64(i), draw))
-        out[i] = below if np.int32(bits >> _S40) < limit else above
-
-
-@_cuda.cuda_jit
-def _fill_mask_float64(
-    key,    # IN  uint64
-    start,  # IN  uint64
-    draw,   # IN  uint64
-    limit,  # IN  int64, at most 2**53
-    below,  # IN  float64
-    above,  # IN  float64
-    out,    # OUT float64 (n,)
-):
-    for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
-        bits = np.uint64(random_bits(key, start + np.uint64(i), draw))
-        out[i] = below if np.int64(bits >> _S11) < limit else above
+        item = start + np.uint64(i)
+        bits = np.uint64(random_bits(key, item >> _ONE, draw))
+        half = bits >> _S32 if item & _ONE else bits & _LOW_32
+        out[i] = below if half < limit else above
 
 
 @_cuda.cuda_jit
@@ -143,8 +132,10 @@ def _fill_normal_float64(
 PTX = {
     "_fill_uniform_float32": ["void(uint64, uint64, uint64, float32[::1])"],
     "_fill_uniform_float64": ["void(uint64, uint64, uint64, float64[::1])"],
-    "_fill_mask_float32": ["void(uint64, uint64, uint64, int32, float32, float32, float32[::1])"],
-    "_fill_mask_float64": ["void(uint64, uint64, uint64, int64, float64, float64, float64[::1])"],
+    "_fill_mask": [
+        "void(uint64, uint64, uint64, uint64, float32, float32, float32[::1])",
+        "void(uint64, uint64, uint64, uint64, float64, float64, float64[::1])",
+    ],
     "_fill_normal_float32": ["void(uint64, uint64, uint64, float32[::1])"],
     "_fill_normal_float64": ["void(uint64, uint64, uint64, float64[::1])"],
 }
@@ -159,10 +150,9 @@ def random_uniform(key, n, start, draw, dtype):
 
 
 def random_mask(key, n, limit, below, above, start, draw, dtype):
-    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 24 or 53 bits."""
+    """Allocate and fill ``n`` numbers; ``limit`` is the share's in whole numbers of 32 bits."""
     out = _cuda.asarray(_cuda.xp().empty(n, dtype))
-    body, number = (_fill_mask_float32, np.int32) if out.dtype == np.float32 else (_fill_mask_float64, np.int64)
-    _cuda.launch(body, n, np.uint64(key), np.uint64(start), np.uint64(draw), number(limit), below, above, out)
+    _cuda.launch(_fill_mask, n, np.uint64(key), np.uint64(start), np.uint64(draw), np.uint64(limit), below, above, out)
     return out
 
 

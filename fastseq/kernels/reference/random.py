@@ -37,11 +37,14 @@ def random_uniform(key, n, start=0, draw=0, dtype="float32"):
 
 
 def random_mask(key, n, share, below=0.0, above=1.0, start=0, draw=0, dtype="float32"):
-    """Return ``n`` float64 numbers: ``below`` where the uniform number in ``dtype`` is below ``share``."""
-    bits = random_bits(key, np.arange(start, start + n, dtype=np.uint64), draw)
-    n_bits = 24 if np.dtype(dtype) == np.float32 else 53
-    drawn = (bits >> np.uint64(64 - n_bits)).astype(dtype) / np.dtype(dtype).type(2.0**n_bits)
-    return np.where(drawn < np.dtype(dtype).type(share), np.float64(below), np.float64(above))
+    """Return ``n`` float64 numbers: ``below`` where 32 bits are below the share of 2**32.
+
+    Items 2m and 2m + 1 are the lower and the upper half of the bits of item m.
+    """
+    items = np.arange(start, start + n, dtype=np.uint64)
+    bits = random_bits(key, items >> np.uint64(1), draw)
+    halves = np.where(items & np.uint64(1), bits >> np.uint64(32), bits & np.uint64(2**32 - 1))
+    return np.where(halves / 2.0**32 < share, np.float64(below), np.float64(above))
 
 
 def random_normal(key, n, start=0, draw=0, dtype="float32"):
@@ -74,9 +77,13 @@ def random_mask_cases():
             key, n, *behind = case.arguments
             told = dict(zip(("start", "draw"), behind))
             yield Case(f"{case.label}, {share}", (key, n, share, below, above), {**told, **case.options})
-    first = random_uniform(np.uint64(7), 1)[0]
-    for share in (np.floor(first * 2.0**24) / 2.0**24, np.ceil(first * 2.0**24) / 2.0**24):
-        yield Case(f"at the limit, {share}", (np.uint64(7), 1, float(share)), {"dtype": "float32"})
+    # The first number is not below its own bits, and is below the next.
+    first = int(random_bits(np.uint64(7), 0)) % 2**32
+    for share in (first, first + 1):
+        yield Case(f"at the limit, {share}", (np.uint64(7), 1, share / 2.0**32), {"dtype": "float32"})
+    yield Case("NumPy's integers", (np.uint64(9), np.uint8(255), 0.3), {"start": np.uint64(3), "draw": np.uint8(1)})
+    # More than a block of the CPU's, begun at the upper half of a word.
+    yield Case("5001 from an odd start", (np.uint64(9), 5001, 0.3), {"start": 11})
 
 
 random_uniform_cases = _cases
