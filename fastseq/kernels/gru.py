@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ValueRangeError
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options, release
+from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options
 
 __all__ = ["gru_backward", "gru_forward"]
 
@@ -102,15 +102,14 @@ def gru_forward(
     given = (rows, steps.starts, steps.sorted(h0), w_x, w_h, b, b_n)
     arrays: tuple[Any, ...]
     if options:
-        h, arrays, owned = body.gru_variant_forward(*given, options)
+        h, arrays = body.gru_variant_forward(*given, options)
     else:
-        arrays = owned = body.gru_forward(*given, train)
+        arrays = body.gru_forward(*given, train)
         _, h = arrays
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:
-        release("gru", device, owned)
         return result
-    return (*result, RecurrentCache("gru", device, steps, rows, w_x, w_h, arrays, owned, options))
+    return (*result, RecurrentCache("gru", device, steps, rows, w_x, w_h, arrays, options))
 
 
 def gru_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options, release
+from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options
 
 __all__ = ["lstm_backward", "lstm_forward"]
 
@@ -107,9 +107,9 @@ def lstm_forward(
     given = (rows, steps.starts, steps.sorted(h0), steps.sorted(c0), w_x, w_h, b)
     arrays: tuple[Any, ...]
     if options:
-        h, c, arrays, owned = body.lstm_variant_forward(*given, options)
+        h, c, arrays = body.lstm_variant_forward(*given, options)
     else:
-        arrays = owned = body.lstm_forward(*given, train)
+        arrays = body.lstm_forward(*given, train)
         _, h, c = arrays
     result = (
         steps.padded(h[n:, :h_units]),
@@ -118,9 +118,8 @@ def lstm_forward(
         steps.last(c[:, :units]),
     )
     if not train:
-        release("lstm", device, owned)
         return result
-    return (*result, RecurrentCache("lstm", device, steps, rows, w_x, w_h, arrays, owned, options))
+    return (*result, RecurrentCache("lstm", device, steps, rows, w_x, w_h, arrays, options))
 
 
 def lstm_backward(dh: Any, dh_n: Any, dc_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:

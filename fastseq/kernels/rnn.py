@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ValueRangeError
 from ._boundary import variant
-from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options, release
+from ._recurrent import RecurrentCache, as_gradients, check_cell, check_options
 
 __all__ = ["rnn_backward", "rnn_forward"]
 
@@ -91,15 +91,14 @@ def rnn_forward(
     given = (rows, steps.starts, steps.sorted(h0), w_x, w_h, b, nonlinearity)
     arrays: tuple[Any, ...]
     if options:
-        h, arrays, owned = body.rnn_variant_forward(*given, options)
+        h, arrays = body.rnn_variant_forward(*given, options)
     else:
-        (h,) = owned = body.rnn_forward(*given, train)
+        (h,) = body.rnn_forward(*given, train)
         arrays = (h, nonlinearity)
     result = (steps.padded(h[n:, :units]), steps.last(h[:, :units]))
     if not train:
-        release("rnn", device, owned)
         return result
-    return (*result, RecurrentCache("rnn", device, steps, rows, w_x, w_h, arrays, owned, options))
+    return (*result, RecurrentCache("rnn", device, steps, rows, w_x, w_h, arrays, options))
 
 
 def rnn_backward(dh: Any, dh_n: Any, cache: Any, *, with_dx: bool = True) -> tuple[Any, ...]:

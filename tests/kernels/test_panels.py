@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import fastseq as fs
 from fastseq.kernels._vector import lanes
 from fastseq.kernels.cpu import _panels as panels
+from fastseq.kernels.cpu import _recurrent as recurrent
 
 ROOT = Path(__file__).resolve().parents[2]
 # What processors with AVX, and with AVX-512, are told apart by.
@@ -113,3 +114,22 @@ def test_weights_gradients_of_units_side_by_side(n, n_rows, n_units, n_threads, 
         panels.weigh_back(rows, which, n, gates, n_rows, step, 0, 4, n_units, out, side_by_side=True)
     left = rows[which] if spread else rows[:n_rows]
     np.testing.assert_allclose(out, left.T.astype(np.float64) @ values, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [recurrent.LSTM, recurrent.GRU, recurrent.TANH])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_cell_is_packed_as_its_parts_are(rng, kind, dtype, n_threads):
+    cell = recurrent._cell_of(kind, np.dtype(dtype))
+    gates = cell.n_gates
+    for units in (1, 8, 31, 33):
+        for n_in in (0, 1, 4, 9):
+            w_x, w_h, bias = (
+                rng.standard_normal((n, gates * units)).astype(dtype) for n in (n_in, units, 1)
+            )  # fmt: skip
+            with fs.threads(n_threads):
+                packed = panels.pack_cell(w_x, w_h, bias[0], gates, cell.order_x, cell.order_h, cell.side)
+            for mine, (weights, order) in zip(
+                packed, ((w_x, cell.order_x), (w_h, cell.order_h), (bias, cell.order_x)), strict=True
+            ):
+                np.testing.assert_array_equal(mine, panels.pack(weights, gates, order, cell.side))

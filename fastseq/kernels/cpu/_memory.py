@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import deque
 from typing import Any
@@ -40,14 +41,15 @@ class _Owner:
     It does so itself: a `weakref.finalize` for each took 5.5 us.
     """
 
-    __slots__ = ("__array_interface__", "_memory", "_pool")
+    __slots__ = ("__array_interface__", "_block", "_given")
 
-    def __init__(self, memory: np.ndarray, pool: Pool) -> None:
-        self._memory, self._pool = memory, pool
+    def __init__(self, memory: np.ndarray, given: deque[Any]) -> None:
+        self._block, self._given = memory.base, given
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        self._pool.give(self._memory)
+        # At the interpreter's end the modules may be gone: nothing but what this one holds is used.
+        self._given.append(self._block)
 
 
 class Pool:
@@ -62,7 +64,7 @@ class Pool:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self._given: deque[np.ndarray] = deque()
+        self._given: deque[Any] = deque()
         # Each with its size; those that have waited longest first.
         self._free: list[tuple[int, np.ndarray]] = []
         self._free_bytes = 0
@@ -73,7 +75,7 @@ class Pool:
         return self._shaped((n,), n, np.dtype(dtype))
 
     def _shaped(self, shape: tuple[int, ...], n: int, dtype: np.dtype) -> np.ndarray:
-        n_bytes = n * dtype.itemsize
+        n_bytes = int(n) * dtype.itemsize
         # Sizes in steps of an eighth, so that a batch that is a little longer finds room in the last one's.
         step = 1 << max(6, n_bytes.bit_length() - 4)
         size = max(1, -(-n_bytes // step)) * step
@@ -92,7 +94,7 @@ class Pool:
         n, dtype = math.prod(shape), np.dtype(dtype)
         if n * dtype.itemsize < _LEAST_BYTES:
             return np.empty(shape, dtype)
-        return np.asarray(_Owner(self._shaped(shape, n, dtype), self))
+        return np.asarray(_Owner(self._shaped(shape, n, dtype), self._given))
 
     def rows(self, n_rows: int, width: int, dtype: Any) -> np.ndarray:
         """Return the same as rows; they begin as those of `aligned_rows` do."""
@@ -100,24 +102,32 @@ class Pool:
             return aligned_rows(n_rows, width, dtype)
         return self.array((n_rows, width), dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Return the same filled with zeros."""
-        out = self.array(shape, dtype)
-        out[...] = 0
-        return out
+    def flat(self, n: int, dtype: Any) -> np.ndarray:
+        """Return an uninitialised array (n,) as those of `rows`."""
+        return self.rows(1, n, dtype).reshape(-1)
 
     def give(self, *arrays):
         """Take memory back that `take` returned; nothing may use it any more."""
         for array in arrays:
             # The whole block, of which the array is a part; what is behind it is no array.
             block = array
-            while type(block.base) is type(array):
+            while type(block.base) is np.ndarray:
                 block = block.base
+            if type(block.base) is not memoryview:
+                # Behind an array of `array` is its owner, who gives it back as well: two would have the same memory.
+                raise ValueError("memory is given back that Pool.take did not return")
             self._given.append(block)
 
+    def after_fork(self) -> None:
+        """Begin again in a child process: a thread that is no more may have been in the middle of `take`."""
+        self._lock = threading.Lock()
+        self._free_bytes = sum(size for size, _ in self._free)
+
     def _pick(self, n_bytes: int, wanted: int) -> np.ndarray | None:
-        if not self._lock.acquire(blocking=False):
-            # Another thread is at it, or this one before a fork: new memory is always right.
+        # A fork in the middle brings the child another lock.
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            # Another thread is at it, or this one, which collects garbage: new memory is always right.
             return None
         try:
             free = self._free
@@ -140,7 +150,9 @@ class Pool:
                 self._free_bytes -= free.pop(0)[0]
             return memory
         finally:
-            self._lock.release()
+            lock.release()
 
 
 pool = Pool(2**29)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.after_fork)

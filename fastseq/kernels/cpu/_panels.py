@@ -9,7 +9,7 @@ cell finds all its gates where a tile of the product was just written. The gates
 same form, panel after panel, ``(p * n_rows + row) * step``: the backward pass reads them as the packed operand of the
 weights' gradients and as the left operand of the inputs' without moving them.
 
-What `pack` and `pack_transposed` return is of the pool: whoever asked for it gives it back.
+What `pack`, `pack_cell` and `pack_transposed` return is of the pool: whoever asked for it gives it back.
 
 Each sum is taken in one order whatever the tiles, the threads and the splits are, so results have the same bits for any
 number of threads.
@@ -47,6 +47,7 @@ __all__ = [
     "TILE_ROWS",
     "WHOLE_TILES",
     "add_columns",
+    "clear_lanes",
     "column_of",
     "columns_of",
     "compile_products",
@@ -88,10 +89,10 @@ _PACKED_ROWS = 4
 # (1400 x 1150 x 4600: 430 GFLOP/s with 512 KB, 407 with 256; 6400 x 512 x 2048: 418 and 411; 3712 x 256 x 1024: 422 and
 # 413). With AVX 256 KB (6400 x 512 x 2048: 174 GFLOP/s, 162 with 512 KB; 3712 x 256 x 1024: 168 and 157).
 _SUMMED_BYTES = 2**13 * BYTES
-# Bytes of rows up to which groups of their columns are read where they lie: 0.138 instead of 0.165 ms for 700 x 100 x
-# 400, as long for 700 x 650 x 2600, 5.0 instead of 4.7 for 3712 x 256 x 1024. With AVX, whose first caches are smaller,
-# it is 106 instead of 124 GFLOP/s for 700 x 100 x 400 and 93 instead of 136 for 1750 x 128 x 512, but 107 instead of
-# 107 for 700 x 32 x 400 and 103 instead of 90 for 700 x 16 x 400.
+# Bytes of rows up to which groups of their columns are read where they lie. With AVX-512 that makes 406 instead of 339
+# GFLOP/s for 700 x 100 x 400, the same for 700 x 650 x 2600, and 389 instead of 414 for 3712 x 256 x 1024. With AVX,
+# where the gap between 90 and 280 KB of rows was not looked into: 103 instead of 90 for 700 x 16 x 400 and the same for
+# 700 x 32 x 400, but 106 instead of 124 for 700 x 100 x 400 and 93 instead of 136 for 1750 x 128 x 512.
 _DIRECT_BYTES = 2**20 if BYTES == 64 else 2**17
 _ALL = np.empty(0, np.int64)
 
@@ -586,19 +587,19 @@ def _pack_rows(weights, n, gates, h, order, out, side, block):
 
 @parallel_jit
 def _pack_cell(
-    w_x,    # IN  float (n_in * gates * h,)
-    n_in,   # IN  int64
-    w_h,    # IN  float (n * gates * h,)
-    n,      # IN  int64
-    bias,   # IN  float (gates * h,)
-    gates,  # IN  int64
-    h,      # IN  int64
-    order_x,  # IN  int64 (v,)
-    order_h,  # IN  int64 (v,)
-    packed_x,  # OUT float
-    packed,  # OUT float
-    packed_bias,  # OUT float
-    side,   # IN  bool
+    w_x,          # IN  float (n_in * gates * h,)
+    n_in,         # IN  int64
+    w_h,          # IN  float (n * gates * h,)
+    n,            # IN  int64
+    bias,         # IN  float (gates * h,)
+    gates,        # IN  int64
+    h,            # IN  int64
+    order_x,      # IN  int64 (v,) which gate each vector of a panel is, for the inputs' part
+    order_h,      # IN  int64 (v,) and for the states'
+    packed_x,     # OUT float (p * n_in * v * lanes,)
+    packed,       # OUT float (p * n * v * lanes,)
+    packed_bias,  # OUT float (p * v * lanes,)
+    side,         # IN  bool, units beside one another instead of gates
 ):
     blocks_x, blocks_h = -(-n_in // _PACKED_ROWS), -(-n // _PACKED_ROWS)
     for task in prange(blocks_x + blocks_h + 1):
@@ -728,3 +729,18 @@ def add_columns(gates, n_rows, step, n_panels):
     else:
         _add_columns(gates, n_rows, step, n_panels, out)
     return out.reshape(n_panels, step)
+
+
+@jit
+def clear_lanes(
+    rows,    # INOUT float, flat
+    begin,   # IN    int64, where the first row begins
+    n_rows,  # IN    int64
+    width,   # IN    int64, of a row
+    first,   # IN    int64, the first number of a row that is cleared
+):
+    """Clear what is behind the last unit of some rows: infinity times the zeros that weights have there is NaN."""
+    # Of 700 rows of 104 NumPy takes 8 us, of each of up to eight arrays of a pass; this takes 1.
+    for row in range(begin, begin + n_rows * width, width):
+        for i in range(row + first, row + width):
+            rows[i] = 0

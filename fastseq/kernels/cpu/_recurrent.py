@@ -40,6 +40,7 @@ from .._vector import lanes, row_lanes
 from ._memory import pool
 from ._panels import (
     add_columns,
+    clear_lanes,
     column_of,
     columns_of,
     pack_cell,
@@ -59,7 +60,6 @@ __all__ = [
     "backward",
     "forward",
     "padded_rows",
-    "release",
     "rows_before",
     "share_rows",
 ]
@@ -650,11 +650,11 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     n_panels = -(-units // cell.panel_units)
     width = n_panels * cell.panel_units
     step = 4 * cell.lane
-    h = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
+    h = pool.rows(n + n_rows, width, dtype)
     h[:n, :units], h[:n, units:] = h0, 0
     c = h[:0]
     if kind == LSTM:
-        c = pool.take((n + n_rows) * width, dtype).reshape(n + n_rows, width)
+        c = pool.rows(n + n_rows, width, dtype)
         c[:n, :units], c[:n, units:] = c0, 0
     packed_x, packed, packed_bias = pack_cell(
         w_x, w_h, bias, cell.n_gates, cell.order_x, cell.order_h, cell.side
@@ -662,7 +662,11 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     # Inputs whose weights stay in the cache go into the sums step by step: their part is not written and read again.
     at_once = n_in == 0 or packed_x.nbytes > min(_CACHED_BYTES, max(2**17, _CACHED_BYTES - packed.nbytes))
     none = np.empty(0, dtype)
-    gates = pool.take(n_panels * n_rows * step, dtype) if train or at_once else none
+    gates = none
+    if train:
+        gates = pool.flat(n_panels * n_rows * step, dtype)
+    elif at_once:
+        gates = pool.take(n_panels * n_rows * step, dtype)
     if n_rows == 0:
         pool.give(packed, packed_x, packed_bias)
         return gates, h, c
@@ -681,16 +685,14 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
         pool.give(*(array for array in (gates, scratch) if array.size))
         gates = none
     if width > units:
-        # Infinity times the zeros behind the last unit's weights is NaN, which would come back with the gradients.
-        h[n:, units:], c[n:, units:] = 0, 0
+        for states in (h, c):
+            if len(states):
+                clear_lanes(states.reshape(-1), n * width, n_rows, width, units)
         if train:
-            gates.reshape(n_panels, n_rows, 1 if cell.side else 4, -1)[-1, :, :, units - width :] = 0
+            left = cell.panel_units - (width - units)
+            wide = cell.panel_units
+            clear_lanes(gates, (n_panels - 1) * n_rows * step, n_rows * step // wide, wide, left)
     return gates, h, c
-
-
-def release(*arrays):
-    """Take back what `forward` returned; nothing may use it any more."""
-    pool.give(*(array for array in arrays if array.size))
 
 
 def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
@@ -729,7 +731,7 @@ def backward(kind, dy, dh, dc, x, starts, gates, h, c, w_x, w_h, with_dx):
         pool.give(packed_x)
     weigh_back(x, None, n_in, dgates, n_rows, step, 0, len(order_x), units, dw_x, order_x[0], side)
     before = rows_before(starts, n)
-    weigh_back(h, before, units, dgates, n_rows, step, cell.first_h * lane, len(order_x), units, dw_h, 0, side)
+    weigh_back(h, before, units, dgates, n_rows, step, cell.first_h * lane, len(cell.order_h), units, dw_h, 0, side)
     sums = add_columns(dgates, n_rows, step, n_panels)
     pool.give(dgates, packed)
     if side:

@@ -9,8 +9,6 @@ What a run works on reaches these functions as one table; see `_variant_table`.
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._jit import jit
 from .._tiles import (
     array_at,
@@ -23,14 +21,27 @@ from .._tiles import (
     vector_sigmoid,
     vector_store,
     vector_tanh,
-    vector_total,
     vector_where_positive,
     vector_where_within,
 )
 from .._vector import row_lanes
+from ._variant_norm import (
+    SLOPES,
+    STATS,
+    add_slopes,
+    ask_for,
+    normalize_cells,
+    normalize_cells_back,
+    normalize_states_back,
+    normalized_at,
+    number_of,
+    own_lanes,
+    row_stats,
+)
 from ._variant_table import (
     AT_BIAS_C,
     AT_BIAS_N,
+    AT_BIAS_X,
     AT_C,
     AT_C_ROW,
     AT_CLIP,
@@ -40,16 +51,15 @@ from ._variant_table import (
     AT_DGATES,
     AT_DH,
     AT_DNORM,
-    AT_DPART,
     AT_DSIDE,
     AT_DY,
     AT_GAIN_C,
     AT_GAIN_H,
+    AT_GAIN_X,
     AT_GATES,
     AT_H,
     AT_H_IN,
     AT_H_PART,
-    AT_H_ROW,
     AT_H_WIDTH,
     AT_INNER,
     AT_KEEP_C,
@@ -59,14 +69,13 @@ from ._variant_table import (
     AT_N_PANELS,
     AT_NORM_C,
     AT_OPTIONS,
+    AT_PART_X,
     AT_PEEPHOLE,
-    AT_REAL,
-    AT_SCALES,
-    AT_SCRATCH,
     AT_SIDE,
+    AT_SLOPES,
     AT_STARTS,
+    AT_STATS,
     AT_STEP,
-    AT_UNITS,
     AT_WIDTH,
     BEFORE,
     CLIP,
@@ -84,124 +93,15 @@ from ._variant_table import (
 )
 
 __all__ = [
-    "EPSILON",
     "candidates",
     "cells",
     "cells_back",
-    "normalize_back",
-    "normalize_rows",
     "put_states",
     "resets_back",
     "row_cells",
     "row_cells_back",
     "states_back",
 ]
-
-# Added to variances before their root, as in PyTorch.
-EPSILON = 1e-5
-# Vectors of a row's own in the scratch: a mean and a scale, or a mean and a slope, of the sums and of the cell states.
-_SCRATCH = 4
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Layer normalisation of a row that lies in panels
-
-
-@jit(copied=True)
-def _own_lanes(like, table, p, v, value):
-    """Return the vector with 0 where the last panel has no units."""
-    real = array_at(table, AT_REAL, like)
-    n_panels = table[AT_N_PANELS]
-    return value * vector_load(real, v) if p == n_panels - 1 else value
-
-
-@jit(lean=True)
-def normalize_rows(like, table, buffer, row, n_rows, first, end, scales, scale_step):
-    """Bring rows of panels, each its vectors from lane ``first`` to ``end``, to mean 0 and variance 1.
-
-    What their distances from the mean were multiplied by goes to ``scales[row * scale_step]`` and so on. Panel after
-    panel for all rows, as they lie in memory: row after row would meet another page every 256 bytes.
-    """
-    starts = array_at(table, AT_STARTS, table)
-    scratch = array_at(table, AT_SCRATCH, like)
-    n_panels, step = table[AT_N_PANELS], table[AT_STEP]
-    lane = row_lanes(buffer)
-    total = starts[starts.shape[0] - 1]
-    per_unit = (end - first) // lane if table[AT_KIND] < TANH or table[AT_KIND] == BEFORE else 1
-    count = table[AT_UNITS] * per_unit
-    zero = vector_of(buffer, 0.0)
-    for r in range(n_rows):
-        vector_store(zero, scratch, (row + r) * _SCRATCH * lane)
-        vector_store(zero, scratch, ((row + r) * _SCRATCH + 1) * lane)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
-            sums = vector_load(scratch, own)
-            for v in range(first, end, lane):
-                sums = sums + vector_load(buffer, at + v)
-            vector_store(sums, scratch, own)
-    for r in range(n_rows):
-        own = (row + r) * _SCRATCH * lane
-        vector_store(vector_of(buffer, vector_total(vector_load(scratch, own)) / count), scratch, own)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
-            mean, squares = vector_load(scratch, own), vector_load(scratch, own + lane)
-            for v in range(first, end, lane):
-                apart = _own_lanes(like, table, p, v, vector_load(buffer, at + v) - mean)
-                squares = vector_muladd(apart, apart, squares)
-            vector_store(squares, scratch, own + lane)
-    for r in range(n_rows):
-        own = ((row + r) * _SCRATCH + 1) * lane
-        scale = 1.0 / np.sqrt(vector_total(vector_load(scratch, own)) / count + EPSILON)
-        scales[(row + r) * scale_step] = scale
-        vector_store(vector_of(buffer, scale), scratch, own)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
-            mean, by = vector_load(scratch, own), vector_load(scratch, own + lane)
-            for v in range(first, end, lane):
-                apart = vector_load(buffer, at + v) - mean
-                vector_store(_own_lanes(like, table, p, v, apart * by), buffer, at + v)
-
-
-@jit(lean=True)
-def normalize_back(like, table, d, y, gain, scales, scale_step, out, row, n_rows, first, end):
-    """Write the gradient by what was normalised to ``y``, whose products with ``gain`` have the gradient ``d``."""
-    starts = array_at(table, AT_STARTS, table)
-    scratch = array_at(table, AT_SCRATCH, like)
-    n_panels, step = table[AT_N_PANELS], table[AT_STEP]
-    lane = row_lanes(d)
-    total = starts[starts.shape[0] - 1]
-    per_unit = (end - first) // lane if table[AT_KIND] < TANH or table[AT_KIND] == BEFORE else 1
-    count = table[AT_UNITS] * per_unit
-    zero = vector_of(d, 0.0)
-    for r in range(n_rows):
-        vector_store(zero, scratch, (row + r) * _SCRATCH * lane)
-        vector_store(zero, scratch, ((row + r) * _SCRATCH + 1) * lane)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
-            sums, products = vector_load(scratch, own), vector_load(scratch, own + lane)
-            for v in range(first, end, lane):
-                value = vector_load(d, at + v) * vector_load(gain, p * step + v)
-                sums = sums + value
-                products = vector_muladd(value, vector_load(y, at + v), products)
-            vector_store(sums, scratch, own)
-            vector_store(products, scratch, own + lane)
-    for r in range(n_rows):
-        own = (row + r) * _SCRATCH * lane
-        for at in range(own, own + 2 * lane, lane):
-            vector_store(vector_of(d, vector_total(vector_load(scratch, at)) / count), scratch, at)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            at, own = (p * total + row + r) * step, (row + r) * _SCRATCH * lane
-            mean, slope = vector_load(scratch, own), vector_load(scratch, own + lane)
-            by = vector_of(d, scales[(row + r) * scale_step])
-            for v in range(first, end, lane):
-                value = vector_load(d, at + v) * vector_load(gain, p * step + v)
-                value = by * (value - mean - vector_load(y, at + v) * slope)
-                vector_store(_own_lanes(like, table, p, v, value), out, at + v)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -216,6 +116,12 @@ def _held(like, keep, old, new):
     """
     rest = vector_of(like, 1.0) - keep
     return vector_muladd(keep, vector_where_positive(keep, old), rest * vector_where_positive(rest, new))
+
+
+@jit(copied=True)
+def _gained(sums, at, mean, scale, gains, gain, bias):
+    """Return sums after their layer normalisation, times their gain, and what is added to them."""
+    return vector_muladd(vector_load(gains, gain), normalized_at(sums, at, mean, scale), bias)
 
 
 @jit(copied=True)
@@ -254,6 +160,10 @@ def _lstm_begin(like, table, before, now, row, n_rows, p):
     clip = array_at(table, AT_CLIP, like)[0]
     step = table[AT_STEP]
     options = table[AT_OPTIONS]
+    gain_x = array_at(table, AT_GAIN_X, like)
+    bias_x = array_at(table, AT_BIAS_X, like)
+    part_x = array_at(table, AT_PART_X, like)
+    stats = array_at(table, AT_STATS, like)
     gain_h = array_at(table, AT_GAIN_H, like)
     h_part = array_at(table, AT_H_PART, like)
     c = array_at(table, AT_C, like)
@@ -265,14 +175,24 @@ def _lstm_begin(like, table, before, now, row, n_rows, p):
     most = vector_of(gates, clip)
     for r in range(n_rows):
         here = (p * total + row + r) * step
-        i, f = vector_load(gates, here), vector_load(gates, here + lane)
-        g, o = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
         if options & NORM:
-            gain = p * step
-            i = vector_muladd(vector_load(gain_h, gain), vector_load(h_part, here), i)
-            f = vector_muladd(vector_load(gain_h, gain + lane), vector_load(h_part, here + lane), f)
-            g = vector_muladd(vector_load(gain_h, gain + 2 * lane), vector_load(h_part, here + 2 * lane), g)
-            o = vector_muladd(vector_load(gain_h, gain + 3 * lane), vector_load(h_part, here + 3 * lane), o)
+            told, gain = (row + r) * STATS, p * step
+            mean_x, scale_x = number_of(stats, told), number_of(stats, told + 1)
+            mean_h, scale_h = number_of(stats, told + 2), number_of(stats, told + 3)
+            i = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            i = _gained(h_part, here, mean_h, scale_h, gain_h, gain, i)
+            f = _gained(part_x, here + lane, mean_x, scale_x, gain_x, gain + lane, vector_load(bias_x, gain + lane))
+            f = _gained(h_part, here + lane, mean_h, scale_h, gain_h, gain + lane, f)
+            here, gain = here + 2 * lane, gain + 2 * lane
+            g = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            g = _gained(h_part, here, mean_h, scale_h, gain_h, gain, g)
+            here, gain = here + lane, gain + lane
+            o = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            o = _gained(h_part, here, mean_h, scale_h, gain_h, gain, o)
+            here -= 3 * lane
+        else:
+            i, f = vector_load(gates, here), vector_load(gates, here + lane)
+            g, o = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
         old = vector_load(c, (before + r) * width + unit)
         if options & PEEPHOLE:
             i = vector_muladd(vector_load(peephole, unit), old, i)
@@ -311,8 +231,8 @@ def _lstm_end(like, table, before, now, sequence, row, n_rows, p):
         at = (now + r) * width + unit
         new = vector_load(c, at)
         if options & NORM:
-            normal = vector_load(norm_c, (row + r) * width + unit)
-            size = vector_tanh(vector_muladd(vector_load(gain_c, unit), normal, vector_load(bias_c, unit)))
+            value = vector_load(norm_c, (row + r) * width + unit)
+            size = vector_tanh(vector_muladd(vector_load(gain_c, unit), value, vector_load(bias_c, unit)))
         else:
             size = vector_tanh(new)
         m = vector_load(gates, (p * total + row + r) * step + 3 * lane) * size
@@ -327,35 +247,15 @@ def _lstm_end(like, table, before, now, sequence, row, n_rows, p):
 
 
 @jit(lean=True)
-def _normalize_c(like, table, now, row, n_rows):
-    """Write the normalised cell states of some rows."""
-    c, norm_c = array_at(table, AT_C, like), array_at(table, AT_NORM_C, like)
-    scales = array_at(table, AT_SCALES, like)
-    n_panels, width, units = table[AT_N_PANELS], table[AT_WIDTH], table[AT_UNITS]
-    lane = row_lanes(c)
-    for r in range(n_rows):
-        sums = vector_of(c, 0.0)
-        for p in range(n_panels):
-            sums = sums + vector_load(c, (now + r) * width + p * lane)
-        mean = vector_of(c, vector_total(sums) / units)
-        squares = vector_of(c, 0.0)
-        for p in range(n_panels):
-            apart = _own_lanes(like, table, p, 0, vector_load(c, (now + r) * width + p * lane) - mean)
-            squares = vector_muladd(apart, apart, squares)
-        scale = 1.0 / np.sqrt(vector_total(squares) / units + EPSILON)
-        by = vector_of(c, scale)
-        for p in range(n_panels):
-            apart = _own_lanes(like, table, p, 0, vector_load(c, (now + r) * width + p * lane) - mean)
-            vector_store(apart * by, norm_c, (row + r) * width + p * lane)
-        scales[2 * (row + r) + 1] = scale
-
-
-@jit(lean=True)
 def _gru(like, table, before, now, sequence, row, n_rows, p):
     gates = array_at(table, AT_GATES, like)
     starts = array_at(table, AT_STARTS, table)
     step = table[AT_STEP]
     options = table[AT_OPTIONS]
+    gain_x = array_at(table, AT_GAIN_X, like)
+    bias_x = array_at(table, AT_BIAS_X, like)
+    part_x = array_at(table, AT_PART_X, like)
+    stats = array_at(table, AT_STATS, like)
     gain_h = array_at(table, AT_GAIN_H, like)
     h_part = array_at(table, AT_H_PART, like)
     bias_n = array_at(table, AT_BIAS_N, like)
@@ -366,15 +266,24 @@ def _gru(like, table, before, now, sequence, row, n_rows, p):
     unit = p * lane
     for r in range(n_rows):
         here = (p * total + row + r) * step
-        n, reset = vector_load(gates, here), vector_load(gates, here + lane)
-        z, part = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
         if options & NORM:
-            gain = p * step
-            reset = vector_muladd(vector_load(gain_h, gain + lane), vector_load(h_part, here + lane), reset)
-            z = vector_muladd(vector_load(gain_h, gain + 2 * lane), vector_load(h_part, here + 2 * lane), z)
-            part = vector_muladd(vector_load(gain_h, gain + 3 * lane), vector_load(h_part, here + 3 * lane),
-                                 vector_load(bias_n, unit))  # fmt: skip
-            vector_store(part, gates, here + 3 * lane)
+            told, gain = (row + r) * STATS, p * step
+            mean_x, scale_x = number_of(stats, told), number_of(stats, told + 1)
+            mean_h, scale_h = number_of(stats, told + 2), number_of(stats, told + 3)
+            n = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            here, gain = here + lane, gain + lane
+            reset = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            reset = _gained(h_part, here, mean_h, scale_h, gain_h, gain, reset)
+            here, gain = here + lane, gain + lane
+            z = _gained(part_x, here, mean_x, scale_x, gain_x, gain, vector_load(bias_x, gain))
+            z = _gained(h_part, here, mean_h, scale_h, gain_h, gain, z)
+            here, gain = here + lane, gain + lane
+            part = _gained(h_part, here, mean_h, scale_h, gain_h, gain, vector_load(bias_n, unit))
+            vector_store(part, gates, here)
+            here -= 3 * lane
+        else:
+            n, reset = vector_load(gates, here), vector_load(gates, here + lane)
+            z, part = vector_load(gates, here + 2 * lane), vector_load(gates, here + 3 * lane)
         reset, z = vector_sigmoid(reset), vector_sigmoid(z)
         n = vector_tanh(vector_muladd(reset, part, n))
         vector_store(n, gates, here)
@@ -434,6 +343,10 @@ def _rnn(like, table, before, now, sequence, row, n_rows, p):
     starts = array_at(table, AT_STARTS, table)
     step = table[AT_STEP]
     options = table[AT_OPTIONS]
+    gain_x = array_at(table, AT_GAIN_X, like)
+    bias_x = array_at(table, AT_BIAS_X, like)
+    part_x = array_at(table, AT_PART_X, like)
+    stats = array_at(table, AT_STATS, like)
     gain_h = array_at(table, AT_GAIN_H, like)
     h_part = array_at(table, AT_H_PART, like)
     kind = table[AT_KIND]
@@ -442,9 +355,14 @@ def _rnn(like, table, before, now, sequence, row, n_rows, p):
     for r in range(n_rows):
         for v in range(0, step, lane):
             here = (p * total + row + r) * step + v
-            value = vector_load(gates, here)
             if options & NORM:
-                value = vector_muladd(vector_load(gain_h, p * step + v), vector_load(h_part, here), value)
+                told, gain = (row + r) * STATS, p * step + v
+                mean, scale = number_of(stats, told), number_of(stats, told + 1)
+                value = _gained(part_x, here, mean, scale, gain_x, gain, vector_load(bias_x, gain))
+                mean, scale = number_of(stats, told + 2), number_of(stats, told + 3)
+                value = _gained(h_part, here, mean, scale, gain_h, gain, value)
+            else:
+                value = vector_load(gates, here)
             if kind == TANH:
                 value = vector_tanh(value)
             else:
@@ -471,15 +389,13 @@ def cells(like, table, before, now, sequence, row, n_rows, p):
 @jit(lean=True)
 def row_cells(like, table, before, now, sequence, row, n_rows):
     """Run all cells of some rows with layer normalisation: their sums must be complete."""
-    h_part, scales = array_at(table, AT_H_PART, like), array_at(table, AT_SCALES, like)
-    lane = row_lanes(like)
-    normalize_rows(
-        like, table, h_part, row, n_rows, lane if table[AT_KIND] == GRU else 0, table[AT_STEP], scales, 2
-    )  # fmt: skip
+    row_stats(like, table, sequence, row, n_rows)
     if table[AT_KIND] == LSTM:
+        gates = array_at(table, AT_GATES, like)
         for p in range(table[AT_N_PANELS]):
+            ask_for(like, table, gates, p + 1, row, n_rows)
             _lstm_begin(like, table, before, now, row, n_rows, p)
-        _normalize_c(like, table, now, row, n_rows)
+        normalize_cells(like, table, now, row, n_rows)
         for p in range(table[AT_N_PANELS]):
             _lstm_end(like, table, before, now, sequence, row, n_rows, p)
     else:
@@ -492,12 +408,11 @@ def row_cells(like, table, before, now, sequence, row, n_rows):
 
 
 @jit(lean=True)
-def states_back(like, table, sequence, row, n_rows, going, q):
-    """Bring together the gradients by four vectors of states: what the first ``going`` rows' next step took counts."""
+def states_back(like, table, sequence, row, n_rows, going, begin, n_units):
+    """Bring together the gradients by a column of states: what the first ``going`` rows' next step took counts."""
     gates = array_at(table, AT_GATES, like)
     starts = array_at(table, AT_STARTS, table)
     h_width = table[AT_H_WIDTH]
-    h_row = table[AT_H_ROW]
     dy = array_at(table, AT_DY, like)
     dh = array_at(table, AT_DH, like)
     d_in = array_at(table, AT_D_IN, like)
@@ -510,9 +425,9 @@ def states_back(like, table, sequence, row, n_rows, going, q):
     c_row = table[AT_C_ROW]
     lane = row_lanes(gates)
     total = starts[starts.shape[0] - 1]
-    for unit in range(4 * q * lane, min(4 * (q + 1) * lane, h_width), lane):
+    for unit in range(begin, begin + n_units, lane):
         for r in range(n_rows):
-            there = (sequence + r) * h_row + unit
+            there = (sequence + r) * h_width + unit
             to = vector_load(dy, (row + r) * h_width + unit) + vector_load(dh, there)
             if r < going:
                 back = vector_load(d_in, there)
@@ -526,15 +441,16 @@ def states_back(like, table, sequence, row, n_rows, going, q):
                 to = (vector_of(h, 1.0) - keep) * to
             vector_store(past, dh, there)
             if options & PROJECTION:
-                vector_store(to, dside, (q * total + row + r) * 4 * lane + unit - 4 * q * lane)
+                # A four of vectors is a panel of these.
+                vector_store(to, dside, (begin // n_units * total + row + r) * n_units + unit - begin)
             else:
                 vector_store(to, d_out, (sequence + r) * c_row + unit)
 
 
 @jit(lean=True)
 def _lstm_back(like, table, before, now, sequence, row, n_rows, p):
-    """With layer normalisation means and slopes of the gradients by the cell states are in the scratch."""
-    scratch = array_at(table, AT_SCRATCH, like)
+    """With layer normalisation `normalize_cells_back` has been before, and left the gradients by the output gates."""
+    slopes, stats = array_at(table, AT_SLOPES, like), array_at(table, AT_STATS, like)
     gates = array_at(table, AT_GATES, like)
     starts = array_at(table, AT_STARTS, table)
     c = array_at(table, AT_C, like)
@@ -548,9 +464,7 @@ def _lstm_back(like, table, before, now, sequence, row, n_rows, p):
     keep_c = array_at(table, AT_KEEP_C, like)
     norm_c = array_at(table, AT_NORM_C, like)
     gain_c = array_at(table, AT_GAIN_C, like)
-    bias_c = array_at(table, AT_BIAS_C, like)
     dnorm = array_at(table, AT_DNORM, like)
-    scales = array_at(table, AT_SCALES, like)
     peephole = array_at(table, AT_PEEPHOLE, like)
     dgates = array_at(table, AT_DGATES, like)
     lane = row_lanes(gates)
@@ -575,16 +489,16 @@ def _lstm_back(like, table, before, now, sequence, row, n_rows, p):
             to_new = (one - keep) * to_new
         if options & NORM:
             at = (row + r) * width + unit
-            normal, gain = vector_load(norm_c, at), vector_load(gain_c, unit)
-            size = vector_tanh(vector_muladd(gain, normal, vector_load(bias_c, unit)))
-            own = ((row + r) * _SCRATCH + 2) * lane
-            mean, slope = vector_load(scratch, own), vector_load(scratch, own + lane)
-            value = vector_load(dnorm, at) * gain - mean - normal * slope
-            to_new = to_new + vector_of(c, scales[2 * (row + r) + 1]) * _own_lanes(like, table, p, 0, value)
+            told = (row + r) * SLOPES + 4
+            level, slope = number_of(slopes, told), number_of(slopes, told + 1)
+            value = vector_muladd(vector_load(dnorm, at), vector_load(gain_c, unit), level)
+            value = own_lanes(like, table, p, 0, vector_muladd(vector_load(norm_c, at), slope, value))
+            to_new = vector_muladd(number_of(stats, (row + r) * STATS + 4), value, to_new)
+            by_o = vector_load(dgates, here + 3 * lane)
         else:
             size = vector_tanh(new)
             to_new = vector_muladd(to_h * o, one - size * size, to_new)
-        by_o = to_h * size * o * (one - o)
+            by_o = to_h * size * o * (one - o)
         if options & PEEPHOLE:
             to_new = vector_muladd(by_o, vector_load(peephole, 2 * width + unit), to_new)
         if options & CLIP:
@@ -611,7 +525,6 @@ def _gru_back(like, table, before, sequence, row, n_rows, p):
     c_row = table[AT_C_ROW]
     h_width = table[AT_H_WIDTH]
     dgates = array_at(table, AT_DGATES, like)
-    h_row = table[AT_H_ROW]
     dh = array_at(table, AT_DH, like)
     lane = row_lanes(gates)
     total = starts[starts.shape[0] - 1]
@@ -628,7 +541,7 @@ def _gru_back(like, table, before, sequence, row, n_rows, p):
         vector_store(to_n * part * reset * (one - reset), dgates, here + lane)
         vector_store(to_h * (old - n) * z * (one - z), dgates, here + 2 * lane)
         vector_store(to_n * reset, dgates, here + 3 * lane)
-        there = (sequence + r) * h_row + unit
+        there = (sequence + r) * h_width + unit
         vector_store(vector_muladd(to_h, z, vector_load(dh, there)), dh, there)
 
 
@@ -645,7 +558,6 @@ def _candidates_back(like, table, before, sequence, row, n_rows, p):
     h_width = table[AT_H_WIDTH]
     dside = array_at(table, AT_DSIDE, like)
     dgates = array_at(table, AT_DGATES, like)
-    h_row = table[AT_H_ROW]
     dh = array_at(table, AT_DH, like)
     lane = row_lanes(gates)
     total = starts[starts.shape[0] - 1]
@@ -659,7 +571,7 @@ def _candidates_back(like, table, before, sequence, row, n_rows, p):
         old = vector_load(h, (before + r) * h_width + unit)
         vector_store(to_h * (one - z) * (one - n * n), dside, beside)
         vector_store(to_h * (old - n) * z * (one - z), dgates, here + lane)
-        there = (sequence + r) * h_row + unit
+        there = (sequence + r) * h_width + unit
         vector_store(vector_muladd(to_h, z, vector_load(dh, there)), dh, there)
 
 
@@ -678,7 +590,6 @@ def resets_back(like, table, before, sequence, row, n_rows, q):
     dgates = array_at(table, AT_DGATES, like)
     options = table[AT_OPTIONS]
     mask = array_at(table, AT_MASK, like)
-    h_row = table[AT_H_ROW]
     dh = array_at(table, AT_DH, like)
     lane = row_lanes(gates)
     total = starts[starts.shape[0] - 1]
@@ -694,7 +605,7 @@ def resets_back(like, table, before, sequence, row, n_rows, q):
             back = to * reset
             if options & MASK:
                 back = back * vector_load(mask, (sequence + r) * h_width + unit)
-            there = (sequence + r) * h_row + unit
+            there = (sequence + r) * h_width + unit
             vector_store(vector_load(dh, there) + back, dh, there)
 
 
@@ -739,47 +650,13 @@ def cells_back(like, table, before, now, sequence, row, n_rows, p):
 @jit(lean=True)
 def row_cells_back(like, table, before, now, sequence, row, n_rows):
     """Write the gradients by all gates of some rows with layer normalisation, and by the states' part of their sums."""
-    lane = row_lanes(like)
-    dgates, dpart = array_at(table, AT_DGATES, like), array_at(table, AT_DPART, like)
-    h_part, gain_h = array_at(table, AT_H_PART, like), array_at(table, AT_GAIN_H, like)
-    scales = array_at(table, AT_SCALES, like)
     if table[AT_KIND] == LSTM:
-        _norm_c_back(like, table, sequence, row, n_rows)
+        normalize_cells_back(like, table, sequence, row, n_rows)
+    gates, dgates = array_at(table, AT_GATES, like), array_at(table, AT_DGATES, like)
+    part_x, h_part = array_at(table, AT_PART_X, like), array_at(table, AT_H_PART, like)
     for p in range(table[AT_N_PANELS]):
+        for buffer in (gates, dgates, part_x, h_part):
+            ask_for(like, table, buffer, p + 1, row, n_rows)
         call_at(table[DO_CELLS_BACK], (like, table, before, now, sequence, row, n_rows, p))
-    first = lane if table[AT_KIND] == GRU else 0
-    normalize_back(like, table, dgates, h_part, gain_h, scales, 2, dpart, row, n_rows, first, table[AT_STEP])
-
-
-@jit(lean=True)
-def _norm_c_back(like, table, sequence, row, n_rows):
-    """Write the gradients by the normalised cell states, and means and slopes of them to the scratch."""
-    starts = array_at(table, AT_STARTS, table)
-    scratch, gates = array_at(table, AT_SCRATCH, like), array_at(table, AT_GATES, like)
-    norm_c, dnorm, d_out = array_at(table, AT_NORM_C, like), array_at(table, AT_DNORM, like), array_at(
-        table, AT_D_OUT, like
-    )  # fmt: skip
-    gain_c, bias_c = array_at(table, AT_GAIN_C, like), array_at(table, AT_BIAS_C, like)
-    step, width, units, c_row = table[AT_STEP], table[AT_WIDTH], table[AT_UNITS], table[AT_C_ROW]
-    lane = row_lanes(gates)
-    total = starts[starts.shape[0] - 1]
-    one, zero = vector_of(gates, 1.0), vector_of(gates, 0.0)
-    for r in range(n_rows):
-        own = ((row + r) * _SCRATCH + 2) * lane
-        vector_store(zero, scratch, own)
-        vector_store(zero, scratch, own + lane)
-    for p in range(table[AT_N_PANELS]):
-        gain, bias = vector_load(gain_c, p * lane), vector_load(bias_c, p * lane)
-        for r in range(n_rows):
-            at, own = (row + r) * width + p * lane, ((row + r) * _SCRATCH + 2) * lane
-            normal = vector_load(norm_c, at)
-            size = vector_tanh(vector_muladd(gain, normal, bias))
-            o = vector_load(gates, (p * total + row + r) * step + 3 * lane)
-            value = vector_load(d_out, (sequence + r) * c_row + p * lane) * o * (one - size * size)
-            vector_store(value, dnorm, at)
-            vector_store(vector_muladd(value, gain, vector_load(scratch, own)), scratch, own)
-            vector_store(vector_muladd(value * gain, normal, vector_load(scratch, own + lane)), scratch, own + lane)
-    for r in range(n_rows):
-        own = ((row + r) * _SCRATCH + 2) * lane
-        for at in range(own, own + 2 * lane, lane):
-            vector_store(vector_of(gates, vector_total(vector_load(scratch, at)) / units), scratch, at)
+        add_slopes(like, table, sequence, row, n_rows, p)
+    normalize_states_back(like, table, sequence, row, n_rows)

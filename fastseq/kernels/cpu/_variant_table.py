@@ -30,18 +30,21 @@ class Run(NamedTuple):
     h_width: int       # of a row of states
     starts: np.ndarray      # int64 (t + 1,)
     clip: np.ndarray        # (1,)
-    gates: np.ndarray       # (p * r * step,) the inputs' part; then what the gates let through
-    h_part: np.ndarray      # (p * r * step,) the states' part, normalised: NORM
+    gates: np.ndarray       # (p * r * step,) the inputs' part, without NORM; then what the gates let through
+    part_x: np.ndarray      # (p * r * step,) the inputs' part: NORM
+    h_part: np.ndarray      # (p * r * step,) the states' part: NORM
     h: np.ndarray           # ((n + r) * h_width,)
     h_in: np.ndarray        # the same as the product takes them: MASK; else h
     c: np.ndarray           # ((n + r) * width,) LSTM
     inner: np.ndarray       # (r * width,) states before their projection, or after their reset: PROJECTION, BEFORE
     side: np.ndarray        # (q * r * 4 lanes,) candidates: BEFORE
     norm_c: np.ndarray      # (r * width,) normalised cell states: LSTM with NORM
-    scales: np.ndarray      # (r * 2,) what the states' part and the cell states were multiplied by: NORM
+    stats: np.ndarray       # (r * STATS,) by what the parts and the cell states are normalised: NORM
     packed: np.ndarray      # w_h
     packed_2: np.ndarray    # weights of the projection, or of the candidates
     bias_n: np.ndarray      # (width,) GRU
+    gain_x: np.ndarray      # (p * step,) NORM
+    bias_x: np.ndarray      # (p * step,) NORM
     gain_h: np.ndarray      # (p * step,) NORM
     gain_c: np.ndarray      # (width,) NORM
     bias_c: np.ndarray      # (width,) NORM
@@ -54,14 +57,14 @@ class Run(NamedTuple):
 
 
 class Back(NamedTuple):
-    """What a backward pass works on. Rows of gradients are of fours of vectors: ``h_row`` and ``c_row`` wide."""
+    """What a backward pass works on. Rows of gradients are ``h_width`` wide, or ``c_row``, fours of vectors."""
 
-    h_row: int
     c_row: int
-    scratch: np.ndarray        # (r * 4 * lanes,) NORM; a forward pass has one of its own
+    scratch: np.ndarray        # (n * SCRATCH * lanes,) NORM; a forward pass has one of its own
+    slopes: np.ndarray         # (r * SLOPES,) NORM
     dy: np.ndarray             # (r * h_width,)
-    dh: np.ndarray             # (n * h_row,) gradient by the states that goes past the gates
-    d_in: np.ndarray           # (n * h_row,) gradient by what the product took
+    dh: np.ndarray             # (n * h_width,) gradient by the states that goes past the gates
+    d_in: np.ndarray           # (n * h_width,) gradient by what the product took
     d_out: np.ndarray          # (n * c_row,) gradient by what the cells gave
     dc: np.ndarray             # (n * c_row,)
     dgates: np.ndarray         # (p * r * step,)
@@ -74,17 +77,17 @@ class Back(NamedTuple):
 
 # Places in the table of a run: its numbers, the addresses of functions, then an address and a length for each array.
 # Passed as a tuple of arrays, seven numbers each, the same took Numba about twice as long to compile.
-(AT_KIND, AT_OPTIONS, AT_N_SEQUENCES, AT_N_PANELS, AT_STEP, AT_UNITS, AT_WIDTH, AT_H_UNITS, AT_H_WIDTH, AT_H_ROW,
- AT_C_ROW) = range(11)  # fmt: skip
-(DO_PRODUCT_2, DO_PRODUCT_3, DO_PRODUCT_4, DO_CELLS, DO_ROW_CELLS, DO_PUT_STATES, DO_CANDIDATES, DO_PANELS, DO_SECOND,
- DO_SEQUENCES, DO_PART) = range(11, 22)  # fmt: skip
+(AT_KIND, AT_OPTIONS, AT_N_SEQUENCES, AT_N_PANELS, AT_STEP, AT_UNITS, AT_WIDTH, AT_H_UNITS, AT_H_WIDTH,
+ AT_C_ROW) = range(10)  # fmt: skip
+(DO_PRODUCT_1, DO_PRODUCT_2, DO_PRODUCT_3, DO_PRODUCT_4, DO_CELLS, DO_ROW_CELLS, DO_PUT_STATES, DO_CANDIDATES,
+ DO_PANELS, DO_SECOND, DO_SEQUENCES, DO_PART) = range(10, 22)  # fmt: skip
 # In a backward pass the same places are for what it does.
 (DO_CELLS_BACK, DO_ROW_CELLS_BACK, DO_STATES_BACK, DO_RESETS_BACK, DO_COLUMNS_BACK, DO_SECOND_BACK,
  DO_SEQUENCES_BACK, DO_PART_BACK) = range(14, 22)  # fmt: skip
-(AT_STARTS, AT_CLIP, AT_GATES, AT_H_PART, AT_H, AT_H_IN, AT_C, AT_INNER, AT_SIDE, AT_NORM_C, AT_SCALES, AT_PACKED,
- AT_PACKED_2, AT_BIAS_N, AT_GAIN_H, AT_GAIN_C, AT_BIAS_C, AT_PEEPHOLE, AT_KEEP_H, AT_KEEP_C, AT_MASK, AT_REAL, AT_ZEROS,
- AT_SCRATCH, AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES, AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK,
- AT_PACKED_BACK_2) = range(22, 92, 2)  # fmt: skip
+(AT_STARTS, AT_CLIP, AT_GATES, AT_PART_X, AT_H_PART, AT_H, AT_H_IN, AT_C, AT_INNER, AT_SIDE, AT_NORM_C, AT_STATS,
+ AT_PACKED, AT_PACKED_2, AT_BIAS_N, AT_GAIN_X, AT_BIAS_X, AT_GAIN_H, AT_GAIN_C, AT_BIAS_C, AT_PEEPHOLE, AT_KEEP_H,
+ AT_KEEP_C, AT_MASK, AT_REAL, AT_ZEROS, AT_SCRATCH, AT_SLOPES, AT_DY, AT_DH, AT_D_IN, AT_D_OUT, AT_DC, AT_DGATES,
+ AT_DPART, AT_DSIDE, AT_DNORM, AT_PACKED_BACK, AT_PACKED_BACK_2) = range(22, 100, 2)  # fmt: skip
 
 
 def table_of(run, functions, scratch):
@@ -93,8 +96,8 @@ def table_of(run, functions, scratch):
     `table_back` goes on with it when ``scratch`` and the packed weights are no more: a backward pass has its own.
     """
     table = np.zeros(AT_PACKED_BACK_2 + 2, np.int64)
-    table[:AT_H_ROW] = run[:AT_H_ROW]
-    _enter(table, functions, (*run[AT_H_ROW:], scratch), AT_STARTS)
+    table[:AT_C_ROW] = run[:AT_C_ROW]
+    _enter(table, functions, (*run[AT_C_ROW:], scratch), AT_STARTS)
     return table
 
 
@@ -104,15 +107,14 @@ def table_back(table, back, functions):
     A run is read by any number of backward passes at a time, so what they write to is not of it.
     """
     table = table.copy()
-    n_numbers = AT_C_ROW - AT_H_ROW + 1
-    table[AT_H_ROW : AT_C_ROW + 1] = back[:n_numbers]
-    _enter(table, functions, back[n_numbers:], AT_SCRATCH)
+    table[AT_C_ROW] = back.c_row
+    _enter(table, functions, back[1:], AT_SCRATCH)
     return table
 
 
 def _enter(table, functions, arrays, place):
     # To ask an array for its address takes a microsecond: 70 of them were a tenth of a step of 35 x 20 x 100 units.
-    table[DO_PRODUCT_2 : DO_PRODUCT_2 + len(functions)] = functions
+    table[DO_PRODUCT_1 : DO_PRODUCT_1 + len(functions)] = functions
     told = []
     for array in arrays:
         assert array.flags.c_contiguous

@@ -23,14 +23,14 @@ from .._tiles import (
     flush_denormals,
     restore_denormals,
     vector_load,
-    vector_muladd,
     vector_store,
 )
 from .._vector import lanes, row_lanes
 from ._memory import pool
-from ._panels import pack, product_at, project
+from ._panels import clear_lanes, pack, pack_cell, product_at, project
 from ._recurrent import padded_rows, share_rows
-from ._variant_cells import candidates, cells, normalize_rows, put_states, row_cells
+from ._variant_cells import candidates, cells, put_states, row_cells
+from ._variant_norm import SCRATCH, STATS
 from ._variant_table import (
     AT_BIAS_N,
     AT_GATES,
@@ -284,39 +284,6 @@ def _forward(
                         restore_denormals(mode)
 
 
-@parallel_jit
-def _normalize_inputs(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `_variant_table`
-    part,   # INOUT float (p * r * step,) the inputs' part; then normalised
-    gain,   # IN    float (p * step,)
-    bias,   # IN    float (p * step,)
-    scale,  # OUT   float (r,)
-    first,  # IN    int64, the first lane of a panel
-    end,    # IN    int64, the one behind the last
-):
-    n_rows = scale.shape[0]
-    for block in prange(-(-n_rows // ROWS)):
-        row = np.int64(block) * ROWS
-        _normalized_inputs(like, table, part, gain, bias, scale, row, min(ROWS, n_rows - row), first, end)
-
-
-@jit(lean=True)
-def _normalized_inputs(like, table, part, gain, bias, scale, row, n_rows, first, end):
-    n_panels = table[AT_N_PANELS]
-    step = table[AT_STEP]
-    gates = array_at(table, AT_GATES, like)
-    lane = row_lanes(part)
-    normalize_rows(like, table, part, row, n_rows, first, end, scale, 1)
-    for p in range(n_panels):
-        for r in range(n_rows):
-            for v in range(first, end, lane):
-                at = (p * scale.shape[0] + row + r) * step + v
-                value = vector_muladd(vector_load(gain, p * step + v), vector_load(part, at),
-                                      vector_load(bias, p * step + v))  # fmt: skip
-                vector_store(value, gates, at)
-
-
 def _in_panels(values, lay, order, first):
     """Return numbers of all gates (gates * h,) in the panels of gates, zeros in lanes that the order has not."""
     out = np.zeros((lay.n_panels, lay.step), values.dtype)
@@ -325,7 +292,7 @@ def _in_panels(values, lay, order, first):
         return out.reshape(-1)
     gates = values.reshape(lay.n_gates, -1)
     padded = np.zeros((len(order), lay.n_panels * lay.lane), values.dtype)
-    padded[:, : gates.shape[1]] = gates[list(order)]
+    padded[:, : gates.shape[1]] = gates[order]
     mine = padded.reshape(len(order), lay.n_panels, lay.lane).transpose(1, 0, 2).reshape(lay.n_panels, -1)
     out[:, first : first + mine.shape[1]] = mine
     return out.reshape(-1)
@@ -338,18 +305,18 @@ class Layout:
         self.lane = lane = lanes(dtype)
         self.beside = kind in (TANH, TANH + 1)
         if kind == LSTM:
-            self.n_gates, self.order_x, self.order_h, self.first_h = 4, (0, 1, 2, 3), (0, 1, 2, 3), 0
+            self.n_gates, order_x, order_h, self.first_h = 4, (0, 1, 2, 3), (0, 1, 2, 3), 0
         elif kind == GRU:
-            self.n_gates, self.order_x, self.order_h, self.first_h = 3, (2, 0, 1), (0, 1, 2), lane
+            self.n_gates, order_x, order_h, self.first_h = 3, (2, 0, 1), (0, 1, 2), lane
         elif kind == BEFORE:
-            self.n_gates, self.order_x, self.order_h, self.first_h = 3, (0, 1), (0, 1), 0
+            self.n_gates, order_x, order_h, self.first_h = 3, (0, 1), (0, 1), 0
         else:
-            self.n_gates, self.order_x, self.order_h, self.first_h = 1, (0, 0, 0, 0), (0, 0, 0, 0), 0
+            self.n_gates, order_x, order_h, self.first_h = 1, (0, 0, 0, 0), (0, 0, 0, 0), 0
+        self.order_x, self.order_h = np.array(order_x, np.int64), np.array(order_h, np.int64)
         self.step = 2 * lane if kind == BEFORE else 4 * lane
         panel_units = 4 * lane if self.beside else lane
         self.n_panels = -(-units // panel_units)
         self.width = self.n_panels * panel_units
-        self.end_x = len(self.order_x) * lane
 
 
 class Kept(NamedTuple):
@@ -357,9 +324,6 @@ class Kept(NamedTuple):
 
     run: Run
     table: np.ndarray    # int64, see `table_of`
-    part_x: np.ndarray   # (p * r * step,) the inputs' part, normalised: NORM
-    scale_x: np.ndarray  # (r,) what it was multiplied by
-    gain_x: np.ndarray   # (p * step,)
     w_p: np.ndarray | None
     h: np.ndarray        # (n + r, h_width)
     c: np.ndarray | None  # (n + r, width)
@@ -375,7 +339,7 @@ def functions_of(dtype, wanted):
     ``wanted`` are (function, how many numbers it takes behind the arrays).
     """
     array, table, number = numba.from_dtype(dtype)[::1], numba.int64[::1], numba.int64
-    products = [product_at(n_vectors, dtype) for n_vectors in (2, 3, 4)]
+    products = [product_at(n_vectors, dtype) for n_vectors in (1, 2, 3, 4)]
     return tuple(products + [address_of(function, (array, table, *(number,) * n)) for function, n in wanted])
 
 
@@ -388,7 +352,7 @@ def _functions(dtype):
 
 
 def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
-    """Run all steps; return (what `backward` takes, the arrays of it that are of the pool).
+    """Run all steps; return what `backward` takes.
 
     ``options`` are arrays by the names of the contract, rows and sequences in the order of the bodies.
     """
@@ -409,7 +373,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         on |= flag if options.get(name) is not None else 0
 
     def states(first, wide):
-        out = pool.take((n + n_rows) * wide, dtype).reshape(n + n_rows, wide)
+        out = pool.rows(n + n_rows, wide, dtype)
         out[:n, : first.shape[1]], out[:n, first.shape[1] :] = first, 0
         return out.reshape(-1)
 
@@ -418,13 +382,12 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     with np.errstate(invalid="ignore"):
         h_in = states(h0 * options["mask_h"], h_width) if on & MASK else h
     c = states(c0, width) if kind == LSTM else none
-    gates = pool.take(n_panels * n_rows * step, dtype)
+    gates = pool.flat(n_panels * n_rows * step, dtype)
     gains = options.get("norm") or ()
-    gain_x = _in_panels(gains[0], lay, lay.order_x, 0) if on & NORM else none
     real = np.zeros(4 * lane, dtype)
     left = units - (n_panels - 1) * (4 * lane if lay.beside else lane)
     real.reshape(1 if lay.beside else 4, -1)[:, :left] = 1
-    packed = pack(w_h, lay.n_gates, lay.order_h, lay.beside)
+    packed_x, packed, packed_bias = pack_cell(w_x, w_h, bias, lay.n_gates, lay.order_x, lay.order_h, lay.beside)
     packed_2 = none
     if kind == BEFORE:
         packed_2 = pack(np.ascontiguousarray(w_h[:, 2 * units :]), *SIDE)
@@ -432,7 +395,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         packed_2 = pack(w_p, *SIDE)
     side = none
     if kind == BEFORE:
-        side = pool.take(-(-n_panels // 4) * n_rows * 4 * lane, dtype)
+        side = pool.flat(-(-n_panels // 4) * n_rows * 4 * lane, dtype)
     peephole = padded_rows(options["peephole"], width).reshape(-1) if on & PEEPHOLE else none
 
     def of_rows(name, wide):
@@ -444,51 +407,40 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     s = Run(
         kind, on, n, n_panels, step, units, width, h_units, h_width, starts,
         np.array([options.get("clip_c") or 0.0], dtype), gates,
-        pool.take(len(gates), dtype) if on & NORM else gates, h, h_in, c,
-        pool.take(n_rows * width, dtype) if on & PROJECTION or kind == BEFORE else none, side,
-        pool.take(n_rows * width, dtype) if on & NORM and kind == LSTM else none,
-        np.zeros(2 * n_rows if on & NORM else 0, dtype), packed, packed_2,
+        *((pool.flat(len(gates), dtype), pool.flat(len(gates), dtype)) if on & NORM else (none, none)), h, h_in, c,
+        pool.flat(n_rows * width, dtype) if on & PROJECTION or kind == BEFORE else none, side,
+        pool.flat(n_rows * width, dtype) if on & NORM and kind == LSTM else none,
+        pool.flat(STATS * n_rows if on & NORM else 0, dtype), packed, packed_2,
         of_units(bias_n) if kind == GRU else none,
+        *((_in_panels(values, lay, lay.order_x, 0) for values in (gains[0], bias)) if on & NORM else (none, none)),
         _in_panels(gains[1], lay, lay.order_h, lay.first_h) if on & NORM else none,
         of_units(gains[2]) if on & NORM and kind == LSTM else none,
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
         peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
     )  # fmt: skip
-    scratch = pool.zeros((n_rows * 4 * lane if on & NORM else 0,), dtype)
+    scratch = pool.flat(n * SCRATCH * lane if on & NORM else 0, dtype)
     table = table_of(s, _functions(dtype), scratch)
-    part_x, scale_x = none, none
     if n_rows:
-        part_x, scale_x = _inputs(s, lay, x, w_x, bias, gain_x, table)
+        _inputs(s, lay, x, w_x, bias, packed_x, packed_bias)
         bounds = share_rows(starts, n, packed.nbytes + packed_2.nbytes)
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
         _forward(gates, table, np.zeros(0, np.int64) if bounds is None else bounds, n_workers)
-        _blank_states(s, lay)
-    pool.give(packed, *((packed_2,) if len(packed_2) else ()))
-    kept = Kept(
-        s, table, part_x, scale_x, gain_x, w_p, h.reshape(n + n_rows, h_width),
+        _clear_behind(s, lay)
+    pool.give(packed_x, packed_bias, packed, *((packed_2,) if len(packed_2) else ()))
+    # The packed weights are another pass's from here on.
+    table[AT_PACKED : AT_PACKED_2 + 2] = 0
+    return Kept(
+        s._replace(packed=none, packed_2=none), table, w_p, h.reshape(n + n_rows, h_width),
         c.reshape(n + n_rows, width) if kind == LSTM else None,
     )  # fmt: skip
-    pooled = [h, gates, s.inner, side, s.norm_c, part_x, c]
-    pooled += [s.h_part] if on & NORM else []
-    pooled += [h_in] if on & MASK else []
-    return kept, tuple(array for array in pooled if len(array))
 
 
-def _inputs(s, lay, x, w_x, bias, gain_x, table):
-    """Write the inputs' part of all gates; return it normalised, and its scale, with layer normalisation."""
+def _inputs(s, lay, x, w_x, bias, packed_x, packed_bias):
+    """Write the inputs' part of all gates; with layer normalisation without the bias, which comes after that."""
     n_rows, lane, step = len(x), lay.lane, lay.step
-    dtype = x.dtype
-    none = np.zeros(0, dtype)
-    packed_x = pack(w_x, lay.n_gates, lay.order_x, lay.beside)
-    packed_bias = pack(bias.reshape(1, -1), lay.n_gates, lay.order_x, lay.beside)
-    part_x, scale_x = none, none
     n_vectors = len(lay.order_x)
     if s.options & NORM:
-        part_x, scale_x = pool.take(len(s.gates), dtype), np.empty(n_rows, dtype)
-        project(x, n_rows, packed_x, np.zeros_like(packed_bias), n_vectors, part_x, step, 0)
-        _blank(part_x, s, lay)
-        in_panels = _in_panels(bias, lay, lay.order_x, 0)
-        _normalize_inputs(part_x, table, part_x, gain_x, in_panels, scale_x, 0, lay.end_x)
+        project(x, n_rows, packed_x, np.zeros_like(packed_bias), n_vectors, s.part_x, step, 0)
     else:
         project(x, n_rows, packed_x, packed_bias, n_vectors, s.gates, step, 0)
     if s.kind == BEFORE:
@@ -497,31 +449,32 @@ def _inputs(s, lay, x, w_x, bias, gain_x, table):
         bias_n = pack(bias[2 * units :].reshape(1, -1), *SIDE)
         project(x, n_rows, packed_n, bias_n, 4, s.side, 4 * lane, 0)
         pool.give(packed_n, bias_n)
-    pool.give(packed_x, packed_bias)
-    return part_x, scale_x
 
 
-def _blank_states(s, lay):
-    """Clear what is behind the last unit: infinity times the zeros there is NaN, which would come back."""
-    n = s.n_sequences
-    _blank(s.gates, s, lay)
-    if s.h_part is not s.gates:
-        _blank(s.h_part, s, lay)
+def _clear_behind(s, lay):
+    """Clear what is behind the last unit, see `clear_lanes`."""
+    n, n_rows = s.n_sequences, int(s.starts[-1])
+    for sums in (s.gates, s.part_x, s.h_part):
+        _clear_gates(sums, s, lay)
     if s.h_in is not s.h:
-        s.h_in.reshape(-1, s.h_width)[n:, s.h_units :] = 0
-    for states, width, first, units in (
-        (s.h, s.h_width, n, s.h_units), (s.c, s.width, n, s.units), (s.inner, s.width, 0, s.units),
-        (s.norm_c, s.width, 0, s.units),
-    ):  # fmt: skip
-        states.reshape(-1, width)[first:, units:] = 0
+        _clear_rows(s.h_in, n, s.h_width, s.h_units)
+    _clear_rows(s.h, n, s.h_width, s.h_units)
+    for states, first in ((s.c, n), (s.inner, 0), (s.norm_c, 0)):
+        _clear_rows(states, first, s.width, s.units)
     if s.kind == BEFORE:
-        n_rows, n_side = s.starts[-1], -(-s.n_panels // 4)
-        s.side.reshape(n_side, n_rows, -1)[-1, :, s.units - (n_side - 1) * 4 * lay.lane :] = 0
+        last, wide = -(-s.n_panels // 4) - 1, 4 * lay.lane
+        clear_lanes(s.side, last * n_rows * wide, n_rows, wide, s.units - last * wide)
 
 
-def _blank(gates, s, lay):
-    """Clear the lanes of gates behind the last unit."""
-    n_rows = len(gates) // (s.n_panels * s.step)
-    n_vectors = 1 if lay.beside else s.step // lay.lane
-    left = s.units - (s.n_panels - 1) * (4 * lay.lane if lay.beside else lay.lane)
-    gates.reshape(s.n_panels, n_rows, n_vectors, -1)[-1, :, :, left:] = 0
+def _clear_rows(states, first, width, units):
+    if len(states) and width > units:
+        clear_lanes(states, first * width, len(states) // width - first, width, units)
+
+
+def _clear_gates(sums, s, lay):
+    if len(sums):
+        n_rows = len(sums) // (s.n_panels * s.step)
+        wide = lay.width // lay.n_panels
+        left = s.units - (s.n_panels - 1) * wide
+        if left < wide:
+            clear_lanes(sums, (s.n_panels - 1) * n_rows * s.step, n_rows * s.step // wide, wide, left)

@@ -23,6 +23,7 @@ from .._vector import row_lanes
 from ._memory import pool
 from ._panels import (
     add_columns,
+    column_of,
     pack_transposed,
     project_back,
     weigh_back,
@@ -33,7 +34,8 @@ from ._recurrent import (
     rows_before,
     share_rows,
 )
-from ._variant_cells import cells_back, normalize_back, resets_back, row_cells_back, states_back
+from ._variant_cells import cells_back, resets_back, row_cells_back, states_back
+from ._variant_norm import SCRATCH, SLOPES, cell_columns_back, gate_columns_back
 from ._variant_table import (
     AT_C,
     AT_C_ROW,
@@ -43,7 +45,6 @@ from ._variant_table import (
     AT_DPART,
     AT_DSIDE,
     AT_GATES,
-    AT_H_ROW,
     AT_H_WIDTH,
     AT_KIND,
     AT_N_PANELS,
@@ -60,7 +61,7 @@ from ._variant_table import (
     DO_CELLS_BACK,
     DO_COLUMNS_BACK,
     DO_PART_BACK,
-    DO_PRODUCT_4,
+    DO_PRODUCT_1,
     DO_RESETS_BACK,
     DO_ROW_CELLS_BACK,
     DO_SECOND_BACK,
@@ -92,7 +93,8 @@ def _carry(
     buffer,    # IN  float (p * r * step,)
     row,       # IN  int64
     n_rows,    # IN  int64
-    q,         # IN  int64, four vectors of the result
+    begin,     # IN  int64, the column of the result
+    width,     # IN  int64, as wide as the vectors it has
     n_panels,  # IN  int64
     step,      # IN  int64, lanes of a panel
     skipped,   # IN  int64, of them that are not summed
@@ -102,42 +104,52 @@ def _carry(
     out_row,   # IN  int64
 ):
     """Write the product of some rows of panels with transposed weights."""
-    product_4 = table[DO_PRODUCT_4]
+    product = table[DO_PRODUCT_1 + width // row_lanes(buffer) - 1]
     starts = array_at(table, AT_STARTS, table)
     zeros = array_at(table, AT_ZEROS, like)
     total = starts[starts.shape[0] - 1]
-    wide = 4 * row_lanes(buffer)
     summed = step - skipped
     p = 0
     while p < n_panels:
         # Some panels at a time, whose weights stay in the second cache for all rows.
         deep = min(DEPTH, n_panels - p)
         at = (p * total + row) * step + skipped
-        weights = (q * n_panels + p) * summed * wide
+        weights = (begin * n_panels + p * width) * summed
         if p == 0:
-            call_at(product_4, (
-                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, wide, zeros, 0, 0, out,
+            call_at(product, (
+                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, width, zeros, 0, 0, out,
                 out_at, out_row,
             ))  # fmt: skip
         else:
-            call_at(product_4, (
-                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, wide, out, out_at, out_row,
+            call_at(product, (
+                n_rows, buffer, at, step, 1, total * step, deep, summed, packed, weights, width, out, out_at, out_row,
                 out, out_at, out_row,
             ))  # fmt: skip
         p += deep
 
 
 @jit(lean=True)
-def _panel_cells_back(like, table, before, row, first, n_rows, q):
-    """Cells of the panels of four vectors of units."""
-    gates = array_at(table, AT_GATES, like)
+def _panel_cells_back(like, table, before, row, first, n_rows, begin, n_units):
+    """Cells of the panels of a column of units."""
     width = table[AT_WIDTH]
     n_panels = table[AT_N_PANELS]
     n_sequences = table[AT_N_SEQUENCES]
-    lane = row_lanes(gates)
-    per = 4 * lane // (width // n_panels)
-    for p in range(per * q, min(per * (q + 1), n_panels)):
+    per = width // n_panels
+    for p in range(begin // per, min((begin + n_units) // per, n_panels)):
         call_at(table[DO_CELLS_BACK], (like, table, before, n_sequences + row, first, row, n_rows, p))
+
+
+@jit(copied=True)
+def _n_columns(like, table):
+    """Return how many columns the gradients by the states are made in."""
+    return -(-table[AT_H_WIDTH] // (4 * row_lanes(like)))
+
+
+@jit(copied=True)
+def _column(like, table, q):
+    """Return where column q of them begins and how many numbers it has."""
+    lane = row_lanes(like)
+    return column_of(q, table[AT_H_WIDTH] // lane, _n_columns(like, table), lane)
 
 
 @jit(lean=True)
@@ -151,11 +163,12 @@ def _carry_states(like, table, t, first, n_rows, q):
     step = table[AT_STEP]
     packed_back = array_at(table, AT_PACKED_BACK, like)
     d_in = array_at(table, AT_D_IN, like)
-    h_row = table[AT_H_ROW]
+    h_width = table[AT_H_WIDTH]
     lane = row_lanes(gates)
     skipped = lane if kind == GRU else 0
-    _carry(like, table, dpart, starts[t] + first, n_rows, q, n_panels, step, skipped, packed_back, d_in,
-           first * h_row + 4 * q * lane, h_row)  # fmt: skip
+    begin, width = _column(like, table, q)
+    _carry(like, table, dpart, starts[t] + first, n_rows, begin, width, n_panels, step, skipped, packed_back, d_in,
+           first * h_width + begin, h_width)  # fmt: skip
 
 
 @jit(lean=True)
@@ -169,9 +182,10 @@ def _columns_back(like, table, t, first, n_rows, going, q, end):
     while q < end:
         if going > 0:
             _carry_states(like, table, t + 1, first, going, q)
-        call_at(table[DO_STATES_BACK], (like, table, first, row, n_rows, going, q))
+        begin, width = _column(like, table, q)
+        call_at(table[DO_STATES_BACK], (like, table, first, row, n_rows, going, begin, width))
         if not options & (NORM | PROJECTION):
-            _panel_cells_back(like, table, before, row, first, n_rows, q)
+            _panel_cells_back(like, table, before, row, first, n_rows, begin, width)
         q += 1
 
 
@@ -194,12 +208,12 @@ def _second_back(like, table, t, first, n_rows, q, end):
     before = (n_sequences + starts[t - 1] if t > 0 else 0) + first
     n_side = -(-n_panels // 4) if kind == BEFORE else h_width // (4 * lane)
     while q < end:
-        _carry(like, table, dside, row, n_rows, q, n_side, 4 * lane, 0, packed_back_2, d_out,
+        _carry(like, table, dside, row, n_rows, 4 * q * lane, 4 * lane, n_side, 4 * lane, 0, packed_back_2, d_out,
                first * c_row + 4 * q * lane, c_row)  # fmt: skip
         if kind == BEFORE:
             call_at(table[DO_RESETS_BACK], (like, table, before, first, row, n_rows, q))
         elif not options & NORM:
-            _panel_cells_back(like, table, before, row, first, n_rows, q)
+            _panel_cells_back(like, table, before, row, first, n_rows, 4 * q * lane, 4 * lane)
         q += 1
 
 
@@ -226,7 +240,6 @@ def _rows_of(like, table, t):
 @jit(lean=True)
 def _sequences_back(like, table, first, end):
     starts = array_at(table, AT_STARTS, table)
-    h_row = table[AT_H_ROW]
     gates = array_at(table, AT_GATES, like)
     options = table[AT_OPTIONS]
     kind = table[AT_KIND]
@@ -236,15 +249,14 @@ def _sequences_back(like, table, first, end):
         rows = min(end, _rows_of(like, table, t)) - first
         if rows > 0:
             going = min(end, _rows_of(like, table, t + 1)) - first
-            columns = h_row // (4 * row_lanes(gates))
-            call_at(table[DO_COLUMNS_BACK], (like, table, t, first, rows, going, 0, columns))
+            call_at(table[DO_COLUMNS_BACK], (like, table, t, first, rows, going, 0, _n_columns(like, table)))
             if options & PROJECTION or kind == BEFORE:
                 columns = c_row // (4 * row_lanes(gates))
                 call_at(table[DO_SECOND_BACK], (like, table, t, first, rows, 0, columns))
             if options & NORM:
                 _rows_back(like, table, t, first, first + rows)
     if rows > 0:
-        for q in range(h_row // (4 * row_lanes(gates))):
+        for q in range(_n_columns(like, table)):
             _carry_states(like, table, 0, first, rows, q)
 
 
@@ -252,11 +264,10 @@ def _sequences_back(like, table, first, end):
 def _part_back(like, table, t, turn, worker, n_workers):
     """Run a thread's share of one part of a step; part 3 is what follows the first step."""
     gates = array_at(table, AT_GATES, like)
-    h_row = table[AT_H_ROW]
     c_row = table[AT_C_ROW]
     wide = 4 * row_lanes(gates)
     rows = _rows_of(like, table, t)
-    states, columns = h_row // wide, c_row // wide
+    states, columns = _n_columns(like, table), c_row // wide
     if turn == 0:
         first, end = worker * states // n_workers, (worker + 1) * states // n_workers
         call_at(table[DO_COLUMNS_BACK], (like, table, t, 0, rows, _rows_of(like, table, t + 1), first, end))
@@ -295,48 +306,6 @@ def _backward(
                         mode = flush_denormals()
                         call_at(table[DO_PART_BACK], (like, table, t, turn, np.int64(worker), n_workers))
                         restore_denormals(mode)
-
-
-@parallel_jit
-def _inputs_back(
-    like,    # IN  float, an array of the dtype of all
-    table,   # IN  int64, see `_variant_table`
-    d,      # IN  float (p * r * step,) gradient by the gates' sums
-    part,   # IN  float (p * r * step,) the inputs' part, normalised
-    gain,   # IN  float (p * step,)
-    scale,  # IN  float (r,)
-    out,    # OUT float (p * r * step,)
-    end,    # IN  int64, the lane behind the last one of the inputs
-):
-    n_rows = scale.shape[0]
-    for block in prange(-(-n_rows // ROWS)):
-        row = np.int64(block) * ROWS
-        normalize_back(like, table, d, part, gain, scale, 1, out, row, min(ROWS, n_rows - row), 0, end)
-
-
-@parallel_jit
-def _add_column_products(
-    a,         # IN  float (p * r * step,)
-    b,         # IN  float (p * r * step,)
-    n_rows,    # IN  int64
-    step,      # IN  int64
-    n_panels,  # IN  int64
-    out,       # OUT float (p * step,)
-):
-    lane = row_lanes(a)
-    for p in prange(n_panels):
-        for v in range(0, step, lane):
-            at = p * n_rows * step + v
-            total = vector_of(a, 0.0)
-            r = 0
-            # Sums of 64 rows first: the error grows by the square root of how many numbers one sum takes.
-            while r < n_rows:
-                part = vector_of(a, 0.0)
-                for s in range(r, min(r + 64, n_rows)):
-                    part = vector_muladd(vector_load(a, at + s * step), vector_load(b, at + s * step), part)
-                total = total + part
-                r += 64
-            vector_store(total, out, p * step + v)
 
 
 @parallel_jit
@@ -389,25 +358,27 @@ def _peephole_of_panel(like, table, dgates, before, out, p):
 @cache
 def _functions(dtype):
     return functions_of(dtype, (
-        (cells_back, 6), (row_cells_back, 5), (states_back, 5), (resets_back, 5), (_columns_back, 6),
+        (cells_back, 6), (row_cells_back, 5), (states_back, 6), (resets_back, 5), (_columns_back, 6),
         (_second_back, 5), (_sequences_back, 2), (_part_back, 4),
     ))  # fmt: skip
 
 
 def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     """Return (dx, dh0, dc0, dw_x, dw_h, db, db_n, more), the last by the options' arrays, from what `forward` left."""
-    s, table, part_x, scale_x, gain_x, w_p = kept[:6]
+    s, table, w_p = kept[:3]
     dtype = x.dtype
     n, n_rows, n_in, units = s.n_sequences, len(x), x.shape[1], s.units
     lay = Layout(s.kind, dtype, units)
     lane, step, n_panels = lay.lane, lay.step, lay.n_panels
     none = np.zeros(0, dtype)
-    h_row, row = (-(-wide // (4 * lane)) * 4 * lane for wide in (s.h_width, s.width))
-    dh = padded_rows(dh_n, h_row)
+    # Columns of fours where what is written to is in such panels: the gates of units side by side, what was projected.
+    whole = lay.beside or bool(s.options & PROJECTION)
+    row = -(-s.width // (4 * lane)) * 4 * lane
+    dh = padded_rows(dh_n, s.h_width)
     dc = padded_rows(dc_n, row) if s.kind == LSTM else none.reshape(0, 0)
-    d_in = np.zeros((n, h_row), dtype)
+    d_in = np.zeros((n, s.h_width), dtype)
     normed = bool(s.options & NORM)
-    packed = pack_transposed(w_h, lay.n_gates, lay.order_h, lay.beside, whole=True)
+    packed = pack_transposed(w_h, lay.n_gates, lay.order_h, lay.beside, whole=whole)
     packed_2 = none
     n_side = 0
     if s.kind == BEFORE:
@@ -416,12 +387,13 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     elif s.options & PROJECTION:
         packed_2 = pack_transposed(w_p, *SIDE, whole=True)
         n_side = s.h_width // (4 * lane)
-    dgates = pool.take(len(s.gates), dtype)
+    dgates, dnorm = pool.take(len(s.gates), dtype), pool.take(len(s.norm_c), dtype)
+    slopes = pool.take(SLOPES * n_rows if normed else 0, dtype)
     d = Back(
-        h_row, row, pool.zeros((n_rows * 4 * lane if normed else 0,), dtype), padded_rows(dy, s.h_width).reshape(-1),
-        dh.reshape(-1), d_in.reshape(-1),
-        np.zeros(n * row, dtype), dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
-        pool.take(n_side * n_rows * 4 * lane, dtype), pool.zeros(s.norm_c.shape, dtype), packed, packed_2,
+        row, pool.flat(n * SCRATCH * lane if normed else 0, dtype), slopes,
+        padded_rows(dy, s.h_width).reshape(-1), dh.reshape(-1), d_in.reshape(-1), np.zeros(n * row, dtype),
+        dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
+        pool.take(n_side * n_rows * 4 * lane, dtype), dnorm, packed, packed_2,
     )  # fmt: skip
     table = table_back(table, d, _functions(dtype))
     if n_rows:
@@ -431,15 +403,18 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
         bounds = share_rows(s.starts, n, packed.nbytes + packed_2.nbytes)
         n_workers = get_num_threads() if bounds is None else len(bounds) - 1
         _backward(dgates, table, np.zeros(0, np.int64) if bounds is None else bounds, n_workers)
-    to_h0 = d_in[:, : s.h_width] * s.mask.reshape(n, s.h_width) if s.options & MASK else d_in[:, : s.h_width]
+    to_h0 = d_in * s.mask.reshape(n, s.h_width) if s.options & MASK else d_in
     dh0 = dh[:, : s.h_units] + to_h0[:, : s.h_units]
 
     before = rows_before(s.starts, n)
-    db, db_n = _biases_back(s, d, lay, dgates, n_rows)
-    more = _options_back(s, d, lay, table, part_x, before, n_rows)
+    more = _options_back(s, d, lay, table, before, n_rows)
     if normed:
-        # In their place: what else needs the gradients by the gates themselves has been made.
-        _inputs_back(dgates, table, dgates, part_x, gain_x, scale_x, dgates, lay.end_x)
+        # Last, for it puts others in the place of the gradients by the gates.
+        sums, by_gains = _norm_back(s, lay, table, dgates, n_rows)
+        more += by_gains
+    else:
+        sums = add_columns(dgates, n_rows, step, n_panels)
+    db, db_n = _biases_back(s, d, lay, sums, n_rows)
     dx = pool.array((n_rows if with_dx else 0, n_in), dtype)
     dw_x = pool.array((n_in, lay.n_gates * units), dtype)
     dw_h = pool.array((s.h_units, lay.n_gates * units), dtype)
@@ -463,7 +438,8 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
             inner = s.inner.reshape(-1, s.width)
             weigh_back(inner, None, units, d.dside, n_rows, 4 * lane, 0, 4, units, dw_n, side_by_side=True)
             dw_h[:, 2 * units :] = dw_n
-    pool.give(dgates, packed, *((packed_2, d.dside) if n_side else ()), *((d.dpart,) if normed else ()))
+    pooled = [dgates, packed, packed_2, d.dside, slopes, dnorm] + ([d.dpart] if normed else [])
+    pool.give(*(array for array in pooled if len(array)))
     return dx, dh0, dc[:, :units], dw_x, dw_h, db, db_n, more
 
 
@@ -496,19 +472,19 @@ def _by_gate(sums, lay, units, first):
     return sums.reshape(lay.n_panels, -1, lay.lane).transpose(1, 0, 2).reshape(lay.step // lay.lane, -1)[first:, :units]
 
 
-def _biases_back(s, d, lay, dgates, n_rows):
-    by_gate = _by_gate(add_columns(dgates, n_rows, lay.step, lay.n_panels), lay, s.units, 0)
+def _biases_back(s, d, lay, sums, n_rows):
+    by_gate = _by_gate(sums, lay, s.units, 0)
     if s.kind == GRU:
         return by_gate[np.argsort(lay.order_x)].reshape(-1), by_gate[3].copy()
     if s.kind == BEFORE:
         beside = add_columns(d.dside, n_rows, 4 * lay.lane, -(-lay.n_panels // 4)).reshape(-1)[: s.units]
-        return np.concatenate((by_gate.reshape(-1), beside)), np.zeros(s.units, dgates.dtype)
+        return np.concatenate((by_gate.reshape(-1), beside)), np.zeros(s.units, sums.dtype)
     db = by_gate.reshape(-1).copy()
     return db, db
 
 
-def _options_back(s, d, lay, table, part_x, before, n_rows):
-    """Return the gradients by peephole, w_p and the arrays of norm, each where the option is on."""
+def _options_back(s, d, lay, table, before, n_rows):
+    """Return the gradients by peephole and w_p, each where the option is on."""
     dtype, units = d.dgates.dtype, s.units
     more = []
     if s.options & PEEPHOLE:
@@ -523,17 +499,23 @@ def _options_back(s, d, lay, table, part_x, before, n_rows):
             inner = s.inner.reshape(-1, s.width)
             weigh_back(inner, None, units, d.dside, n_rows, 4 * lay.lane, 0, 4, s.h_units, out, side_by_side=True)
         more.append(out)
-    if s.options & NORM:
-        for part, order, first in ((part_x, lay.order_x, 0), (s.h_part, lay.order_h, lay.first_h // lay.lane)):
-            out = np.zeros(lay.n_panels * lay.step, dtype)
-            if n_rows:
-                _add_column_products(d.dgates, part, n_rows, lay.step, lay.n_panels, out)
-            sums = _by_gate(out, lay, units, first)
-            more.append(sums[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
-        if s.kind == LSTM:
-            # One panel as wide as the states. NumPy's sums in float64 took 0.1 of 2.0 ms of a pass at 100 units.
-            out = np.zeros(s.width, dtype)
-            if n_rows:
-                _add_column_products(d.dnorm, s.norm_c, n_rows, s.width, 1, out)
-            more += [out[:units], add_columns(d.dnorm, n_rows, s.width, 1).reshape(-1)[:units]]
     return more
+
+
+def _norm_back(s, lay, table, dgates, n_rows):
+    """Return sums of the gradients by the gates, and the gradients by the arrays of norm.
+
+    The gradients by the inputs' part take the place of those by the gates.
+    """
+    dtype = dgates.dtype
+    sums, by_gain_x, by_gain_h = np.zeros((3, lay.n_panels * lay.step), dtype)
+    by_gain_c, by_bias_c = np.zeros((2, s.width), dtype)
+    if n_rows:
+        gate_columns_back(dgates, table, sums, by_gain_x, by_gain_h)
+        if s.kind == LSTM:
+            cell_columns_back(dgates, table, by_gain_c, by_bias_c)
+    more = []
+    for by_gain, order, first in ((by_gain_x, lay.order_x, 0), (by_gain_h, lay.order_h, lay.first_h // lay.lane)):
+        by_gate = _by_gate(by_gain, lay, s.units, first)
+        more.append(by_gate[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
+    return sums, more + ([by_gain_c[: s.units], by_bias_c[: s.units]] if s.kind == LSTM else [])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import _variants, _variants_back
-from ._recurrent import GRU, backward, forward, release
+from ._recurrent import GRU, backward, forward
 from ._variant_table import BEFORE
 
-__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
+__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward"]
 
 
 def gru_forward(x, starts, h0, w_x, w_h, b, b_n, train):
@@ -21,10 +21,10 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
 
 
 def gru_variant_forward(x, starts, h0, w_x, w_h, b, b_n, options):
-    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    """Run with options; return (h, what the backward pass takes)."""
     kind = GRU if options.get("reset_after", True) else BEFORE
-    kept, owned = _variants.forward(kind, x, starts, h0, None, w_x, w_h, b, b_n, options)
-    return kept.h, (kept,), owned
+    kept = _variants.forward(kind, x, starts, h0, None, w_x, w_h, b, b_n, options)
+    return kept.h, (kept,)
 
 
 def gru_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import _variants, _variants_back
-from ._recurrent import LSTM, backward, forward, release
+from ._recurrent import LSTM, backward, forward
 
-__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
+__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward"]
 
 
 def lstm_forward(x, starts, h0, c0, w_x, w_h, b, train):
@@ -19,9 +19,9 @@ def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
 
 
 def lstm_variant_forward(x, starts, h0, c0, w_x, w_h, b, options):
-    """Run with options; return (h, c, what the backward pass takes, arrays to be released)."""
-    kept, owned = _variants.forward(LSTM, x, starts, h0, c0, w_x, w_h, b, None, options)
-    return kept.h, kept.c, (kept,), owned
+    """Run with options; return (h, c, what the backward pass takes)."""
+    kept = _variants.forward(LSTM, x, starts, h0, c0, w_x, w_h, b, None, options)
+    return kept.h, kept.c, (kept,)
 
 
 def lstm_variant_backward(dh, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from . import _variants, _variants_back
-from ._recurrent import RELU, TANH, backward, forward, release
+from ._recurrent import RELU, TANH, backward, forward
 
-__all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
+__all__ = ["rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
 
 
 def _kind(nonlinearity):
@@ -32,9 +32,9 @@ def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
 
 
 def rnn_variant_forward(x, starts, h0, w_x, w_h, b, nonlinearity, options):
-    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
-    kept, owned = _variants.forward(_kind(nonlinearity), x, starts, h0, None, w_x, w_h, b, None, options)
-    return kept.h, (kept,), owned
+    """Run with options; return (h, what the backward pass takes)."""
+    kept = _variants.forward(_kind(nonlinearity), x, starts, h0, None, w_x, w_h, b, None, options)
+    return kept.h, (kept,)
 
 
 def rnn_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _cuda
 
-__all__ = ["gradients_of_weights", "release", "rows_before", "steps_of"]
+__all__ = ["gradients_of_weights", "rows_before", "steps_of"]
 
 
 def steps_of(starts):
@@ -30,7 +30,3 @@ def gradients_of_weights(x, before, by_x, by_h):
     """Return (dw_x, dw_h, db) from gradients by the gates' parts of x and of h."""
     xp = _cuda.xp()
     return xp.matmul(x.T, by_x), xp.matmul(before.T, by_h), by_x.sum(axis=0)
-
-
-def release(*arrays):
-    """Do nothing: CuPy keeps a pool of its own."""

@@ -104,7 +104,7 @@ def _held(options, name, rows, old, new):
 
 
 def forward(cell, x, starts, h0, c0, w_x, b, options):
-    """Run all steps; return (h, c, (Kept,), nothing to release)."""
+    """Run all steps; return (h, c, (Kept,))."""
     xp = _cuda.xp()
     n, h_units = h0.shape
     by_x, x_norm = xp.matmul(x, w_x), None
@@ -134,7 +134,7 @@ def forward(cell, x, starts, h0, c0, w_x, b, options):
             c[now : now + rows] = _held(options, "keep_c", mine, old_c, new_c)
         kept.append(Step(first, rows, h_in, old_c, h_norm, own))
         before = now
-    return h, c, (Kept(cell, options, h, kept, x_norm),), ()
+    return h, c, (Kept(cell, options, h, kept, x_norm),)
 
 
 def backward(dy, dh_n, dc_n, x, starts, kept, w_x, w_h, with_dx):

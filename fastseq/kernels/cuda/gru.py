@@ -8,9 +8,9 @@ from .. import _cuda
 from .._cuda import cuda
 from . import _persistent, _variant_cells, _variants
 from ._equations import gru_back, sigmoid
-from ._recurrent import gradients_of_weights, release, rows_before, steps_of
+from ._recurrent import gradients_of_weights, rows_before, steps_of
 
-__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward", "release"]
+__all__ = ["gru_backward", "gru_forward", "gru_variant_backward", "gru_variant_forward"]
 
 
 @_cuda.cuda_jit
@@ -120,10 +120,10 @@ def gru_backward(dh, dh_n, x, starts, gates, h, w_x, w_h, with_dx):
 
 
 def gru_variant_forward(x, starts, h0, w_x, w_h, b, b_n, options):
-    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    """Run with options; return (h, what the backward pass takes)."""
     kind = _variant_cells.GRU if options.get("reset_after", True) else _variant_cells.ResetBefore
-    h, _, kept, owned = _variants.forward(kind(w_h, b_n, options), x, starts, h0, None, w_x, b, options)
-    return h, kept, owned
+    h, _, kept = _variants.forward(kind(w_h, b_n, options), x, starts, h0, None, w_x, b, options)
+    return h, kept
 
 
 def gru_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):

@@ -10,9 +10,9 @@ from .. import _cuda
 from .._cuda import cuda
 from . import _persistent, _variant_cells, _variants
 from ._equations import lstm_back, sigmoid
-from ._recurrent import gradients_of_weights, release, rows_before, steps_of
+from ._recurrent import gradients_of_weights, rows_before, steps_of
 
-__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward", "release"]
+__all__ = ["lstm_backward", "lstm_forward", "lstm_variant_backward", "lstm_variant_forward"]
 
 
 @_cuda.cuda_jit
@@ -118,7 +118,7 @@ def lstm_backward(dh, dh_n, dc_n, x, starts, gates, h, c, w_x, w_h, with_dx):
 
 
 def lstm_variant_forward(x, starts, h0, c0, w_x, w_h, b, options):
-    """Run with options; return (h, c, what the backward pass takes, arrays to be released)."""
+    """Run with options; return (h, c, what the backward pass takes)."""
     return _variants.forward(_variant_cells.LSTM(w_h, None, options), x, starts, h0, c0, w_x, b, options)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from .. import _cuda
 from .._cuda import cuda
 from . import _equations, _persistent, _variant_cells, _variants
-from ._recurrent import gradients_of_weights, release, rows_before, steps_of
+from ._recurrent import gradients_of_weights, rows_before, steps_of
 
-__all__ = ["release", "rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
+__all__ = ["rnn_backward", "rnn_forward", "rnn_variant_backward", "rnn_variant_forward"]
 
 
 @_cuda.cuda_jit
@@ -89,11 +89,11 @@ def rnn_backward(dh, dh_n, x, starts, h, nonlinearity, w_x, w_h, with_dx):
 
 
 def rnn_variant_forward(x, starts, h0, w_x, w_h, b, nonlinearity, options):
-    """Run with options; return (h, what the backward pass takes, arrays to be released)."""
+    """Run with options; return (h, what the backward pass takes)."""
     cell = _variant_cells.RNN(w_h, None, options)
     cell.nonlinearity = nonlinearity
-    h, _, kept, owned = _variants.forward(cell, x, starts, h0, None, w_x, b, options)
-    return h, kept, owned
+    h, _, kept = _variants.forward(cell, x, starts, h0, None, w_x, b, options)
+    return h, kept
 
 
 def rnn_variant_backward(dh, dh_n, x, starts, kept, w_x, w_h, with_dx):

@@ -117,6 +117,8 @@ _VARIED = (
     ("odd sizes", 3, 7, 3, 17, False),
     ("wide", 3, 13, 5, 70, False),
     ("lengths", 5, 5, 4, 19, True),
+    # More rows than are normalised together, and more panels than are summed at a time on the way back.
+    ("wide, of many", 2, 19, 3, 150, False),
 )
 
 
