@@ -20,9 +20,7 @@ class RecurrentCache:
     before the backward pass; a copy shares them, so it is the cache itself.
     """
 
-    __slots__ = (
-        "__weakref__", "arrays", "device", "dtype", "kind", "options", "steps", "w_h", "w_x", "x",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "arrays", "device", "dtype", "kind", "options", "steps", "w_h", "w_x", "x")
 
     def __init__(
         self,

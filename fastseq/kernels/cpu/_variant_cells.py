@@ -29,7 +29,6 @@ from ._variant_norm import (
     SLOPES,
     STATS,
     add_slopes,
-    ask_for,
     normalize_cells,
     normalize_cells_back,
     normalize_states_back,
@@ -391,9 +390,7 @@ def row_cells(like, table, before, now, sequence, row, n_rows):
     """Run all cells of some rows with layer normalisation: their sums must be complete."""
     row_stats(like, table, sequence, row, n_rows)
     if table[AT_KIND] == LSTM:
-        gates = array_at(table, AT_GATES, like)
         for p in range(table[AT_N_PANELS]):
-            ask_for(like, table, gates, p + 1, row, n_rows)
             _lstm_begin(like, table, before, now, row, n_rows, p)
         normalize_cells(like, table, now, row, n_rows)
         for p in range(table[AT_N_PANELS]):
@@ -652,11 +649,7 @@ def row_cells_back(like, table, before, now, sequence, row, n_rows):
     """Write the gradients by all gates of some rows with layer normalisation, and by the states' part of their sums."""
     if table[AT_KIND] == LSTM:
         normalize_cells_back(like, table, sequence, row, n_rows)
-    gates, dgates = array_at(table, AT_GATES, like), array_at(table, AT_DGATES, like)
-    part_x, h_part = array_at(table, AT_PART_X, like), array_at(table, AT_H_PART, like)
     for p in range(table[AT_N_PANELS]):
-        for buffer in (gates, dgates, part_x, h_part):
-            ask_for(like, table, buffer, p + 1, row, n_rows)
         call_at(table[DO_CELLS_BACK], (like, table, before, now, sequence, row, n_rows, p))
         add_slopes(like, table, sequence, row, n_rows, p)
     normalize_states_back(like, table, sequence, row, n_rows)

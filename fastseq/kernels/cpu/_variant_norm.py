@@ -22,7 +22,7 @@ from .._tiles import (
     vector_tanh,
     vector_total,
 )
-from .._vector import prefetch, row_lanes
+from .._vector import row_lanes
 from ._variant_table import (
     AT_BIAS_C,
     AT_C,
@@ -58,7 +58,6 @@ __all__ = [
     "SLOPES",
     "STATS",
     "add_slopes",
-    "ask_for",
     "cell_columns_back",
     "gate_columns_back",
     "normalize_cells",
@@ -104,16 +103,6 @@ def normalized_at(buffer, at, mean, scale):
     return (vector_load(buffer, at) - mean) * scale
 
 
-@jit(lean=True)
-def ask_for(like, table, buffer, p, row, n_rows):
-    """Prefetch some rows of a panel: they are too few for a processor to see by itself that they are read in a row."""
-    starts = array_at(table, AT_STARTS, table)
-    if p < table[AT_N_PANELS]:
-        first = (p * starts[starts.shape[0] - 1] + row) * table[AT_STEP]
-        for at in range(first, first + n_rows * table[AT_STEP], 64 // buffer.itemsize):
-            prefetch(buffer, at)
-
-
 @jit(copied=True)
 def _n_summed(table, first, end, lane):
     """Return how many numbers of a row are normalised together."""
@@ -157,7 +146,8 @@ def _add_panel(
             vector_store(zero, scratch, own + 2 * lane)
         apart_from = vector_load(scratch, own)
         sums, squares = vector_load(scratch, own + lane), vector_load(scratch, own + 2 * lane)
-        # A fourth vector apart: a loop of three is unrolled.
+        # A fourth vector apart, here and below: loops of a constant length are unrolled. With others a step of 35 x 20
+        # x 100 x 100 takes 1.30 to 1.32 instead of 1.26 to 1.31 times as long as that of the plain cell.
         for v in range(first, first + 3 * lane, lane):
             apart = own_lanes(like, table, p, v, vector_load(buffer, at + v) - apart_from)
             sums = sums + apart
@@ -193,8 +183,6 @@ def row_stats(like, table, sequence, row, n_rows):
     lane, step = row_lanes(like), table[AT_STEP]
     skipped = lane if table[AT_KIND] == GRU else 0
     for p in range(table[AT_N_PANELS]):
-        ask_for(like, table, part_x, p + 1, row, n_rows)
-        ask_for(like, table, h_part, p + 1, row, n_rows)
         _add_panel(like, table, part_x, sequence, row, n_rows, p, 0, step - skipped, 0)
         _add_panel(like, table, h_part, sequence, row, n_rows, p, skipped, step, 3)
     n_summed = _n_summed(table, skipped, step, lane)
@@ -294,7 +282,6 @@ def _add_slopes(
         if p == 0:
             sums, products = zero, zero
         mean = number_of(stats, (row + r) * STATS + 2 * part)
-        # A fourth vector apart: a loop of three is unrolled.
         for v in range(first, first + 3 * lane, lane):
             value = vector_load(dgates, at + v) * vector_load(gain, p * step + v)
             sums = sums + value
@@ -337,12 +324,10 @@ def normalize_states_back(like, table, sequence, row, n_rows):
             slopes[to] = -vector_total(vector_load(scratch, own)) / n_summed
             slopes[to + 1] = -vector_total(vector_load(scratch, own + lane)) / n_summed * scale * scale
     for p in range(n_panels):
-        ask_for(like, table, dpart, p + 1, row, n_rows)
         for r in range(n_rows):
             at, told, to = (p * total + row + r) * step, (row + r) * STATS + 2, (row + r) * SLOPES + 2
             mean, scale = number_of(stats, told), number_of(stats, told + 1)
             level, slope = number_of(slopes, to), number_of(slopes, to + 1)
-            # A fourth vector apart: a loop of three is unrolled.
             for v in range(skipped, skipped + 3 * lane, lane):
                 value = vector_muladd(vector_load(dgates, at + v), vector_load(gain_h, p * step + v), level)
                 value = vector_muladd(vector_load(h_part, at + v) - mean, slope, value)
@@ -367,9 +352,6 @@ def _gate_columns_of_panel(like, table, p, by_bias, by_gain_x, by_gain_h):
     zero = vector_of(dgates, 0.0)
     r = 0
     while r < n_rows:
-        behind = min(_SUMMED_ROWS, n_rows - r - _SUMMED_ROWS)
-        for buffer in (dgates, part_x, h_part):
-            ask_for(like, table, buffer, p, r + _SUMMED_ROWS, behind)
         for v in range(0, step, lane):
             at, out = p * n_rows * step + v, p * step + v
             sums, by_x, by_h = zero, zero, zero
@@ -436,6 +418,7 @@ def cell_columns_back(
     by_gain,  # INOUT float (width,) added to: the gradient by the gain of the cell states
     by_bias,  # INOUT float (width,) and by their bias
 ):
+    """Sum the gradients by what the gain and the bias of the cell states made, and their products with the states."""
     n_panels = table[AT_N_PANELS]
     # Four vectors of a row at a time: whole lines of the caches.
     for four in prange(-(-n_panels // 4)):
