@@ -47,8 +47,8 @@ def _fill_uniform_float64(
 @jit(lean=True)
 def _mask_words(key, start, draw, last, below, above, words, halves, begin, end):
     # Bits first, in the place of the numbers, and indices that cannot be below 0: each loop is of vectors that way.
-    # With other indices 70,000 numbers took 241 us on one core without AVX-512, with these 112 to 133. The lower half of
-    # a word comes first in memory on all processors that Numba compiles for.
+    # With other indices 70,000 numbers took 241 us on one core without AVX-512, with these 112 to 133. The lower half
+    # of a word comes first in memory on all processors that Numba compiles for.
     for i in range(np.uint64(begin), np.uint64(end)):
         words[i] = random_bits(key, start + i, draw)
     for i in range(np.uint64(2 * begin), np.uint64(2 * end)):
