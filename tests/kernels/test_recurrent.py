@@ -491,9 +491,24 @@ class TestPool:
         pool.give(*arrays)
         kept = {array.ctypes.data for array in arrays[3:]}
         pool.take(1, np.float32)
-        assert sum(size for size, _ in pool._free) == pool._free_bytes <= 1_000_000
+        assert sum(size * len(blocks) for size, blocks in pool._free.items()) == pool._free_bytes <= 1_000_000
         assert {pool.take(100_000, np.float32).ctypes.data for _ in range(2)} == kept
         assert len(pool._free) == pool._free_bytes == 0
+
+    def test_what_came_last_goes_out_first(self):
+        # It is the likeliest to be in the caches.
+        pool = Pool(10_000_000)
+        arrays = [pool.take(100_000, np.float32) for _ in range(3)]
+        pool.give(*arrays)
+        for array in reversed(arrays):
+            assert pool.take(100_000, np.float32).ctypes.data == array.ctypes.data
+
+    def test_a_larger_one_serves_if_it_is_not_much_larger(self):
+        pool = Pool(10_000_000)
+        large, larger = (pool.take(n, np.uint8) for n in (150_000, 250_000))
+        pool.give(larger, large)
+        assert pool.take(90_000, np.uint8).ctypes.data == large.ctypes.data
+        assert pool.take(90_000, np.uint8).ctypes.data != larger.ctypes.data
 
     def test_an_array_s_memory_comes_back_with_its_last_view(self):
         pool = Pool(10_000_000)

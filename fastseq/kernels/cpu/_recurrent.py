@@ -15,7 +15,7 @@ reads each weight once a step; see `share_rows`.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numba
@@ -59,6 +59,7 @@ __all__ = [
     "TANH",
     "backward",
     "forward",
+    "pad",
     "padded_rows",
     "rows_before",
     "share_rows",
@@ -595,14 +596,19 @@ def _cell_of(kind, dtype):
     )  # fmt: skip
 
 
+@lru_cache(256)
+def _equal_shares(n, n_threads):
+    """Return the same as the search in `share_rows` does for sequences of one length; nobody writes to it."""
+    return -(-n * np.arange(n_threads + 1) // n_threads)
+
+
 def share_rows(starts, n, n_bytes):
     """Return the bounds of the threads' sequences; None where they share the units of ``n_bytes`` of weights."""
     n_threads = get_num_threads()
     if n_threads == 1 or n < n_threads or (n_bytes > _CACHED_BYTES and n < _MANY_ROWS * n_threads):
         return None
     if starts[-1] == n * (len(starts) - 1):
-        # The same without a search: 3 instead of 16 us, twice in a step of 1.2 ms.
-        return -(-n * np.arange(n_threads + 1) // n_threads)
+        return _equal_shares(n, n_threads)
     # As many steps for each: the first sequences have the most.
     lengths = np.searchsorted(-np.diff(starts), -np.arange(n), side="left")
     done = np.concatenate(([0], np.cumsum(lengths)))
@@ -629,11 +635,23 @@ def rows_before(starts, n):
     return np.arange(int(starts[-1])) + np.repeat(base - starts[:-1], counts)
 
 
+@jit
+def pad(
+    rows,  # IN  float (n, m)
+    out,   # OUT float (n or more, m or more)
+):
+    """Write rows where wider ones are, zeros behind them."""
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            out[i, j] = rows[i, j]
+        for j in range(rows.shape[1], out.shape[1]):
+            out[i, j] = 0
+
+
 def padded_rows(rows, width):
     """Return rows (n, ...) as an aligned array (n, width), zeros behind what there was."""
     out = pool.rows(len(rows), width, rows.dtype)
-    out[:, : rows.shape[1]] = rows
-    out[:, rows.shape[1] :] = 0
+    pad(rows, out)
     return out
 
 
@@ -651,11 +669,11 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_h, train):
     width = n_panels * cell.panel_units
     step = 4 * cell.lane
     h = pool.rows(n + n_rows, width, dtype)
-    h[:n, :units], h[:n, units:] = h0, 0
+    pad(h0, h)
     c = h[:0]
     if kind == LSTM:
         c = pool.rows(n + n_rows, width, dtype)
-        c[:n, :units], c[:n, units:] = c0, 0
+        pad(c0, c)
     packed_x, packed, packed_bias = pack_cell(
         w_x, w_h, bias, cell.n_gates, cell.order_x, cell.order_h, cell.side
     )  # fmt: skip

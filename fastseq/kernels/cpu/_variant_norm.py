@@ -49,6 +49,7 @@ from ._variant_table import (
     AT_UNITS,
     AT_WIDTH,
     GRU,
+    LSTM,
     TANH,
 )
 
@@ -58,8 +59,7 @@ __all__ = [
     "SLOPES",
     "STATS",
     "add_slopes",
-    "cell_columns_back",
-    "gate_columns_back",
+    "columns_back",
     "normalize_cells",
     "normalize_cells_back",
     "normalize_states_back",
@@ -376,21 +376,6 @@ def _gate_columns_of_panel(like, table, p, by_bias, by_gain_x, by_gain_h):
         r += _SUMMED_ROWS
 
 
-@parallel_jit
-def gate_columns_back(
-    like,       # IN    float, an array of the dtype of all
-    table,      # IN    int64, see `_variant_table`
-    by_bias,    # INOUT float (p * step,) added to: the sums of the gradients by the gates
-    by_gain_x,  # INOUT float (p * step,) the same, of their products with the inputs' part that was normalised
-    by_gain_h,  # INOUT float (p * step,) and with the states' part
-):
-    """Sum the gradients by the gates, then put those by the inputs' part in their place."""
-    for p in prange(table[AT_N_PANELS]):
-        mode = flush_denormals()
-        _gate_columns_of_panel(like, table, np.int64(p), by_bias, by_gain_x, by_gain_h)
-        restore_denormals(mode)
-
-
 @jit(lean=True)
 def _cell_columns_of_panels(like, table, p, end, by_gain, by_bias):
     starts = array_at(table, AT_STARTS, table)
@@ -412,17 +397,24 @@ def _cell_columns_of_panels(like, table, p, end, by_gain, by_bias):
 
 
 @parallel_jit
-def cell_columns_back(
-    like,     # IN    float, an array of the dtype of all
-    table,    # IN    int64, see `_variant_table`
-    by_gain,  # INOUT float (width,) added to: the gradient by the gain of the cell states
-    by_bias,  # INOUT float (width,) and by their bias
+def columns_back(
+    like,       # IN    float, an array of the dtype of all
+    table,      # IN    int64, see `_variant_table`
+    by_bias,    # INOUT float (p * step,) added to: the sums of the gradients by the gates
+    by_gain_x,  # INOUT float (p * step,) the same, of their products with the inputs' part that was normalised
+    by_gain_h,  # INOUT float (p * step,) and with the states' part
+    by_gain_c,  # INOUT float (width,) LSTM: added to: the gradient by the gain of the cell states
+    by_bias_c,  # INOUT float (width,) LSTM: and by their bias
 ):
-    """Sum the gradients by what the gain and the bias of the cell states made, and their products with the states."""
+    """Sum the gradients by the gates, then put those by the inputs' part in their place; sum those by cell states."""
     n_panels = table[AT_N_PANELS]
-    # Four vectors of a row at a time: whole lines of the caches.
-    for four in prange(-(-n_panels // 4)):
+    # Four vectors of a row of cell states at a time: whole lines of the caches.
+    n_fours = -(-n_panels // 4) if table[AT_KIND] == LSTM else 0
+    for task in prange(n_panels + n_fours):
         mode = flush_denormals()
-        p = np.int64(four) * 4
-        _cell_columns_of_panels(like, table, p, min(p + 4, n_panels), by_gain, by_bias)
+        if task < n_panels:
+            _gate_columns_of_panel(like, table, np.int64(task), by_bias, by_gain_x, by_gain_h)
+        else:
+            p = 4 * (np.int64(task) - n_panels)
+            _cell_columns_of_panels(like, table, p, min(p + 4, n_panels), by_gain_c, by_bias_c)
         restore_denormals(mode)

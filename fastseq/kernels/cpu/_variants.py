@@ -9,7 +9,7 @@ share the sequences none waits for another.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numba
@@ -28,7 +28,7 @@ from .._tiles import (
 from .._vector import lanes, row_lanes
 from ._memory import pool
 from ._panels import clear_lanes, pack, pack_cell, product_at, project
-from ._recurrent import padded_rows, share_rows
+from ._recurrent import pad, padded_rows, share_rows
 from ._variant_cells import candidates, cells, put_states, row_cells
 from ._variant_norm import SCRATCH, STATS
 from ._variant_table import (
@@ -78,7 +78,7 @@ from ._variant_table import (
     table_of,
 )
 
-__all__ = ["Kept", "Layout", "ROWS", "SIDE", "forward", "functions_of"]
+__all__ = ["Kept", "ROWS", "SIDE", "forward", "functions_of", "layout_of"]
 
 # Rows that are normalised together: their gates stay in the second cache.
 ROWS = 16
@@ -284,22 +284,32 @@ def _forward(
                         restore_denormals(mode)
 
 
+@jit
+def _spread(
+    values,    # IN  float (g, h) of all gates
+    order,     # IN  int64 (v,) which gate each vector of a panel is
+    lane,      # IN  int64
+    first,     # IN  int64, the first number of a panel that is one of them
+    out,       # INOUT float (p, step)
+):
+    for p in range(out.shape[0]):
+        for v in range(order.shape[0]):
+            for d in range(min(lane, values.shape[1] - p * lane)):
+                out[p, first + v * lane + d] = values[order[v], p * lane + d]
+
+
 def _in_panels(values, lay, order, first):
     """Return numbers of all gates (gates * h,) in the panels of gates, zeros in lanes that the order has not."""
     out = np.zeros((lay.n_panels, lay.step), values.dtype)
     if lay.beside:
         out.reshape(-1)[: len(values)] = values
-        return out.reshape(-1)
-    gates = values.reshape(lay.n_gates, -1)
-    padded = np.zeros((len(order), lay.n_panels * lay.lane), values.dtype)
-    padded[:, : gates.shape[1]] = gates[order]
-    mine = padded.reshape(len(order), lay.n_panels, lay.lane).transpose(1, 0, 2).reshape(lay.n_panels, -1)
-    out[:, first : first + mine.shape[1]] = mine
+    else:
+        _spread(values.reshape(lay.n_gates, -1), order, lay.lane, first, out)
     return out.reshape(-1)
 
 
 class Layout:
-    """How the gates of a kind of cell lie in panels."""
+    """How the gates of a kind of cell lie in panels; one serves all passes, so nothing of it may change."""
 
     def __init__(self, kind, dtype, units):
         self.lane = lane = lanes(dtype)
@@ -317,6 +327,13 @@ class Layout:
         panel_units = 4 * lane if self.beside else lane
         self.n_panels = -(-units // panel_units)
         self.width = self.n_panels * panel_units
+        # 1 for each unit of the last panel, 0 behind them.
+        self.real = np.zeros(4 * lane, dtype)
+        self.real.reshape(1 if self.beside else 4, -1)[:, : units - (self.n_panels - 1) * panel_units] = 1
+        self.zeros = np.zeros(4 * lane, dtype)
+
+
+layout_of = lru_cache(64)(Layout)
 
 
 class Kept(NamedTuple):
@@ -361,7 +378,7 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
     w_p = options.get("w_p")
     units = h_units if w_p is None else len(w_p)
     n_rows = len(x)
-    lay = Layout(kind, dtype, units)
+    lay = layout_of(kind, dtype, units)
     lane, step, n_panels, width = lay.lane, lay.step, lay.n_panels, lay.width
     none = np.zeros(0, dtype)
     h_width = width if w_p is None else -(-h_units // (4 * lane)) * 4 * lane
@@ -374,19 +391,18 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
 
     def states(first, wide):
         out = pool.rows(n + n_rows, wide, dtype)
-        out[:n, : first.shape[1]], out[:n, first.shape[1] :] = first, 0
+        pad(first, out)
         return out.reshape(-1)
 
     h = states(h0, h_width)
     mask = padded_rows(options["mask_h"], h_width).reshape(-1) if on & MASK else none
-    with np.errstate(invalid="ignore"):
-        h_in = states(h0 * options["mask_h"], h_width) if on & MASK else h
+    h_in = h
+    if on & MASK:
+        with np.errstate(invalid="ignore"):
+            h_in = states(h0 * options["mask_h"], h_width)
     c = states(c0, width) if kind == LSTM else none
     gates = pool.flat(n_panels * n_rows * step, dtype)
     gains = options.get("norm") or ()
-    real = np.zeros(4 * lane, dtype)
-    left = units - (n_panels - 1) * (4 * lane if lay.beside else lane)
-    real.reshape(1 if lay.beside else 4, -1)[:, :left] = 1
     packed_x, packed, packed_bias = pack_cell(w_x, w_h, bias, lay.n_gates, lay.order_x, lay.order_h, lay.beside)
     packed_2 = none
     if kind == BEFORE:
@@ -410,15 +426,15 @@ def forward(kind, x, starts, h0, c0, w_x, w_h, bias, bias_n, options):
         *((pool.flat(len(gates), dtype), pool.flat(len(gates), dtype)) if on & NORM else (none, none)), h, h_in, c,
         pool.flat(n_rows * width, dtype) if on & PROJECTION or kind == BEFORE else none, side,
         pool.flat(n_rows * width, dtype) if on & NORM and kind == LSTM else none,
-        pool.flat(STATS * n_rows if on & NORM else 0, dtype), packed, packed_2,
+        pool.flat(STATS * n_rows, dtype) if on & NORM else none, packed, packed_2,
         of_units(bias_n) if kind == GRU else none,
         *((_in_panels(values, lay, lay.order_x, 0) for values in (gains[0], bias)) if on & NORM else (none, none)),
         _in_panels(gains[1], lay, lay.order_h, lay.first_h) if on & NORM else none,
         of_units(gains[2]) if on & NORM and kind == LSTM else none,
         of_units(gains[3]) if on & NORM and kind == LSTM else none,
-        peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, real, np.zeros(4 * lane, dtype),
+        peephole, of_rows("keep_h", h_width), of_rows("keep_c", width), mask, lay.real, lay.zeros,
     )  # fmt: skip
-    scratch = pool.flat(n * SCRATCH * lane if on & NORM else 0, dtype)
+    scratch = pool.flat(n * SCRATCH * lane, dtype) if on & NORM else none
     table = table_of(s, _functions(dtype), scratch)
     if n_rows:
         _inputs(s, lay, x, w_x, bias, packed_x, packed_bias)

@@ -35,7 +35,7 @@ from ._recurrent import (
     share_rows,
 )
 from ._variant_cells import cells_back, resets_back, row_cells_back, states_back
-from ._variant_norm import SCRATCH, SLOPES, cell_columns_back, gate_columns_back
+from ._variant_norm import SCRATCH, SLOPES, columns_back
 from ._variant_table import (
     AT_C,
     AT_C_ROW,
@@ -79,8 +79,8 @@ from ._variant_table import (
 from ._variants import (
     ROWS,
     SIDE,
-    Layout,
     functions_of,
+    layout_of,
 )
 
 __all__ = ["backward"]
@@ -368,7 +368,7 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     s, table, w_p = kept[:3]
     dtype = x.dtype
     n, n_rows, n_in, units = s.n_sequences, len(x), x.shape[1], s.units
-    lay = Layout(s.kind, dtype, units)
+    lay = layout_of(s.kind, dtype, units)
     lane, step, n_panels = lay.lane, lay.step, lay.n_panels
     none = np.zeros(0, dtype)
     # Columns of fours where what is written to is in such panels: the gates of units side by side, what was projected.
@@ -387,13 +387,14 @@ def backward(dy, dh_n, dc_n, x, kept, w_x, w_h, with_dx):
     elif s.options & PROJECTION:
         packed_2 = pack_transposed(w_p, *SIDE, whole=True)
         n_side = s.h_width // (4 * lane)
-    dgates, dnorm = pool.take(len(s.gates), dtype), pool.take(len(s.norm_c), dtype)
-    slopes = pool.take(SLOPES * n_rows if normed else 0, dtype)
+    dgates = pool.take(len(s.gates), dtype)
+    dnorm = pool.take(len(s.norm_c), dtype) if len(s.norm_c) else none
+    slopes = pool.take(SLOPES * n_rows, dtype) if normed else none
     d = Back(
-        row, pool.flat(n * SCRATCH * lane if normed else 0, dtype), slopes,
+        row, pool.flat(n * SCRATCH * lane, dtype) if normed else none, slopes,
         padded_rows(dy, s.h_width).reshape(-1), dh.reshape(-1), d_in.reshape(-1), np.zeros(n * row, dtype),
         dc.reshape(-1), dgates, pool.take(len(dgates), dtype) if normed else dgates,
-        pool.take(n_side * n_rows * 4 * lane, dtype), dnorm, packed, packed_2,
+        pool.take(n_side * n_rows * 4 * lane, dtype) if n_side else none, dnorm, packed, packed_2,
     )  # fmt: skip
     table = table_back(table, d, _functions(dtype))
     if n_rows:
@@ -465,21 +466,40 @@ def _inputs_gradient(s, d, lay, dgates, w_x, dx):
         pool.give(packed_x)
 
 
-def _by_gate(sums, lay, units, first):
-    """Return sums of panels (p, step) as (vectors, units)."""
+@jit
+def _gather(
+    sums,   # IN  float (p, step)
+    order,  # IN  int64 (v,) which gate each vector of a panel is
+    lane,   # IN  int64
+    first,  # IN  int64, the first number of a panel that is one of them
+    out,    # OUT float (g, h)
+):
+    for p in range(sums.shape[0]):
+        for v in range(order.shape[0]):
+            for d in range(min(lane, out.shape[1] - p * lane)):
+                out[order[v], p * lane + d] = sums[p, first + v * lane + d]
+
+
+def _out_of_panels(sums, lay, order, first, units):
+    """Return what is in the panels of gates for the gates of the order (gates * h,)."""
     if lay.beside:
-        return sums.reshape(1, -1)[:, :units]
-    return sums.reshape(lay.n_panels, -1, lay.lane).transpose(1, 0, 2).reshape(lay.step // lay.lane, -1)[first:, :units]
+        return sums.reshape(-1)[:units].copy()
+    out = np.empty((len(order), units), sums.dtype)
+    _gather(sums.reshape(lay.n_panels, lay.step), order, lay.lane, first, out)
+    return out.reshape(-1)
+
+
+# Of the candidates' part of the states there is one vector in a panel.
+_ALONE = np.zeros(1, np.int64)
 
 
 def _biases_back(s, d, lay, sums, n_rows):
-    by_gate = _by_gate(sums, lay, s.units, 0)
+    db = _out_of_panels(sums, lay, lay.order_x, 0, s.units)
     if s.kind == GRU:
-        return by_gate[np.argsort(lay.order_x)].reshape(-1), by_gate[3].copy()
+        return db, _out_of_panels(sums, lay, _ALONE, 3 * lay.lane, s.units)
     if s.kind == BEFORE:
         beside = add_columns(d.dside, n_rows, 4 * lay.lane, -(-lay.n_panels // 4)).reshape(-1)[: s.units]
-        return np.concatenate((by_gate.reshape(-1), beside)), np.zeros(s.units, sums.dtype)
-    db = by_gate.reshape(-1).copy()
+        return np.concatenate((db, beside)), np.zeros(s.units, sums.dtype)
     return db, db
 
 
@@ -511,11 +531,9 @@ def _norm_back(s, lay, table, dgates, n_rows):
     sums, by_gain_x, by_gain_h = np.zeros((3, lay.n_panels * lay.step), dtype)
     by_gain_c, by_bias_c = np.zeros((2, s.width), dtype)
     if n_rows:
-        gate_columns_back(dgates, table, sums, by_gain_x, by_gain_h)
-        if s.kind == LSTM:
-            cell_columns_back(dgates, table, by_gain_c, by_bias_c)
-    more = []
-    for by_gain, order, first in ((by_gain_x, lay.order_x, 0), (by_gain_h, lay.order_h, lay.first_h // lay.lane)):
-        by_gate = _by_gate(by_gain, lay, s.units, first)
-        more.append(by_gate[: lay.n_gates][np.argsort(order[: lay.n_gates])].reshape(-1))
+        columns_back(dgates, table, sums, by_gain_x, by_gain_h, by_gain_c, by_bias_c)
+    more = [
+        _out_of_panels(by_gain_x, lay, lay.order_x, 0, s.units),
+        _out_of_panels(by_gain_h, lay, lay.order_h, lay.first_h, s.units),
+    ]
     return sums, more + ([by_gain_c[: s.units], by_bias_c[: s.units]] if s.kind == LSTM else [])
