@@ -148,6 +148,27 @@ def _in_turn(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
     return least
 
 
+def _against(first: str, sides: dict[str, Callable[[], Any]], quick: bool) -> dict[str, float]:
+    """Return the median, over rounds A B C A B C ..., of each side's time as a multiple of the first's in that round.
+
+    The machine's speed changes by a tenth and more from one second to the next, and all of a round has the same. Least
+    times may come of different seconds: by them one option cost 1.05 times the plain cell in one run, 1.16 in the next.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for function in sides.values():
+        function()
+    begin = time.perf_counter()
+    for function in sides.values():
+        function()
+    rounds = 3 if quick else max(15, min(400, int(10 / (time.perf_counter() - begin))))
+    for _ in range(rounds):
+        for name, function in sides.items():
+            begin = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(np.array(each) / times[first])) for name, each in times.items()}
+
+
 def _agree(cell: str, ours: Any, theirs: Any) -> tuple[bool, str]:
     """Whether outputs and gradients of a training are the same."""
     mine = {"h": ours[0], "dx": ours[1][0], "dw_x": ours[1][-3 if cell != "gru" else -4],
@@ -226,8 +247,8 @@ def options(settings: Settings) -> list[dict[str, Any]]:
         kinds = {"plain": {}, **OPTIONS}
         with fs.threads(settings["threads"]):
             sides = {name: step(fs.layers.LSTM(d, h, random_state=0, **told)) for name, told in kinds.items()}
-            least = _in_turn(sides, 2 * settings["rounds"])
-        value = ", ".join(f"{name} {least[name] / least['plain']:.2f}" for name in OPTIONS)
+            ratios = _against("plain", sides, settings["quick"])
+        value = ", ".join(f"{name} {ratios[name]:.2f}" for name in OPTIONS)
         found.append({"fact": f"LSTM training with an option, times the plain one, T {t}, N {n}, D {d}, H {h}",
                       "value": value})  # fmt: skip
     return found

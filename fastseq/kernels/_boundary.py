@@ -7,6 +7,7 @@ refused with one error that says what was given, what was expected and what to d
 from __future__ import annotations
 
 import importlib
+import math
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -207,8 +208,8 @@ def check_finite_number(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise DTypeError(f"{name} is {value!r} ({type(value).__name__}), expected a number")
     number = float(value)
-    if not np.isfinite(number) or not lower <= number <= upper or (exclusive and number == lower):
+    if not math.isfinite(number) or not lower <= number <= upper or (exclusive and number == lower):
         relation = "above" if exclusive else "of at least"
-        most = f" and at most {upper:g}" if np.isfinite(upper) else ""
+        most = f" and at most {upper:g}" if math.isfinite(upper) else ""
         raise ValueRangeError(f"{name} is {value}, expected a finite number {relation} {lower:g}{most}")
     return number
