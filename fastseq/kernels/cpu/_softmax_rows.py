@@ -143,12 +143,14 @@ def _row_chunk(
     peak = peaks[place]
     # NaN is not below anything: it becomes the peak, and all that is multiplied by what it makes.
     if not top <= peak + logits.dtype.type(_ABOVE):
-        by = logits.dtype.type(math.exp(peak - top))
-        totals[place] *= by
-        if p > begin and train:
-            _scale(logits, at + begin * stride, stride, p - begin, 0, by)
-            for j in range(units):
-                dh[place * units + j] *= by
+        # Before the first words there is nothing to bring down.
+        if p > begin:
+            by = logits.dtype.type(math.exp(peak - top))
+            totals[place] *= by
+            if train:
+                _scale(logits, at + begin * stride, stride, p - begin, 0, by)
+                for j in range(units):
+                    dh[place * units + j] *= by
         peak = peaks[place] = top
     totals[place] += _exponentials(logits, first, stride, n_panels, rest, peak)
 
@@ -368,6 +370,7 @@ def _finish_share(
                 spread += spreads[s * n_rows + row]
             losses[row] = math.log(total) + peak - (1.0 - smoothing) * asked[row] - smoothing * (spread / n_words)
             if train and whole:
+                factors[row] = 1
                 _scaled_row(h[row * units : (row + 1) * units], h.dtype.type(1), 0, n_rows, row, n_vectors, n_columns,
                             by_column, scaled)  # fmt: skip
             elif train:
