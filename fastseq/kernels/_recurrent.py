@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, ValueRangeError
 from ._boundary import as_floats, check_finite_number, device_of, to_same_device
-from ._jit import jit
 from ._sequences import Steps, as_lengths
+from .cpu._checks import are_shares
 
 __all__ = ["RecurrentCache", "as_gradients", "check_cell", "check_options"]
 
@@ -137,18 +137,6 @@ def _keep(value: Any, name: str, shape: tuple[int, ...], dtype: Any, device: str
     return value
 
 
-@jit
-def _are_shares(
-    values,  # IN  float (n,)
-):
-    """Return whether no number lies outside 0 to 1; NaN, which comes out, is let through."""
-    fine = True
-    for i in range(values.shape[0]):
-        # Without a branch the loop is one of vectors.
-        fine = fine & (not values[i] < 0) & (not values[i] > 1)
-    return fine
-
-
 def check_options(
     device: str,
     steps: Steps,
@@ -206,8 +194,9 @@ def check_options(
     for name in ("keep_h", "keep_c"):
         if name in kept:
             keep = kept[name]
-            if not (_are_shares(keep.reshape(-1)) if device == "cpu" else not bool(((keep < 0) | (keep > 1)).any())):
-                raise ValueRangeError(f"{name} holds {float(keep.min())} to {float(keep.max())}, expected 0 to 1")
+            if not (are_shares(keep.reshape(-1)) if device == "cpu" else not bool(((keep < 0) | (keep > 1)).any())):
+                numbers = keep[keep == keep]
+                raise ValueRangeError(f"{name} holds {float(numbers.min())} to {float(numbers.max())}, expected 0 to 1")
             kept[name] = steps.rows_of(keep)
     if "mask_h" in kept:
         kept["mask_h"] = steps.sorted(kept["mask_h"])

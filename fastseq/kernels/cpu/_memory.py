@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections import deque
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -51,16 +51,18 @@ class _Block(np.ndarray):
 class _Lent(np.ndarray):
     """A block as the base of arrays: it goes back to its pool when the last of them is gone.
 
-    It sees to that itself: a `weakref.finalize` for each took 5.5 us.
+    It sees to that itself: a `weakref.finalize` for each took 5.5 us. What holds its own base alone does not keep the
+    memory.
     """
 
-    # Views of it, which nobody makes, give nothing back.
-    _given: deque[Any] | None = None
+    # Where the block is put; views of it, which nobody makes, give nothing back.
+    _home: deque[Any] | None = None
+    _turn: Callable[[], int]
 
     def __del__(self) -> None:
         # At the interpreter's end the modules may be gone: nothing but what this one holds is used.
-        if self._given is not None:
-            self._given.append(self.base)
+        if self._home is not None:
+            self._home.append((self._turn(), self.base))
 
 
 class Pool:
@@ -69,37 +71,22 @@ class Pool:
     The system hands out zeroed pages at first touch, which took 12 of 33 ms of a training step of 29 x 128 x 256 units.
     What is given back is handed out again. Up to ``most_bytes`` are kept; then those that have waited longest go.
 
-    Collecting garbage may give memory back in the middle of `take`, on the same thread. So giving only appends to a
-    queue, which takes no lock, and what is in it is sorted in at the next call of `take`.
+    There is no lock: collecting garbage may give memory back in the middle of anything, on the same thread, and another
+    thread, an interrupt or a fork may come between any two lines. So all that changes is one call each: a block is
+    appended to the queue of its size, or popped from it.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self._given: deque[Any] = deque()
-        # By their sizes, each with a number that says how long it has waited; the last one is the first to go out, for
-        # it is the likeliest to be in the caches.
-        self._free: dict[int, list[tuple[int, Any]]] = {}
-        self._free_bytes = 0
-        self._turn = 0
-        self._lock = threading.Lock()
+        # Blocks by their sizes, each with a number that rises from one to the next. A queue that is there stays.
+        self._free: dict[int, deque[tuple[int, Any]]] = {}
+        self._turn = count().__next__
+        self._takes = 0
 
     def take(self, n, dtype):
         """Return an uninitialised aligned array (n,); the caller may give it back when nothing refers to it."""
         dtype = np.dtype(dtype)
         return np.ndarray((n,), dtype, self._block(n * dtype.itemsize))
-
-    def _block(self, n_bytes: int) -> Any:
-        n_bytes = int(n_bytes)
-        # Sizes in steps of an eighth, so that a batch that is a little longer finds room in the last one's.
-        step = 1 << max(6, n_bytes.bit_length() - 4)
-        size = max(1, -(-n_bytes // step)) * step
-        block: Any = self._pick(size)
-        if block is None:
-            memory = np.ndarray.__new__(_Block, (size + BYTES,), np.uint8)
-            # Where its vectors begin is found once, not in each pass.
-            skipped = _skipped(memory.view(np.ndarray))
-            block = memory[skipped : skipped + size]
-        return block
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return an uninitialised array for whoever called: its memory comes back when nothing refers to it any more.
@@ -112,7 +99,7 @@ class Pool:
             return np.empty(shape, dtype)
         block = self._block(n_bytes)
         lent = np.ndarray.__new__(_Lent, (block.nbytes,), np.uint8, block)
-        lent._given = self._given
+        lent._home, lent._turn = self._free[block.nbytes], self._turn
         return np.ndarray(shape, dtype, lent)
 
     def rows(self, n_rows: int, width: int, dtype: Any) -> np.ndarray:
@@ -137,47 +124,51 @@ class Pool:
             if type(block) is not _Block:
                 # What stands for the memory of an array of `array` gives it back as well: two would have the same.
                 raise ValueError("memory is given back that Pool.take did not return")
-            self._given.append(block)
+            self._free[block.nbytes].append((self._turn(), block))
 
-    def after_fork(self) -> None:
-        """Begin again in a child process: a thread that is no more may have been in the middle of `take`."""
-        self._lock = threading.Lock()
-        self._free_bytes = sum(size * len(blocks) for size, blocks in self._free.items())
+    def _block(self, n_bytes: int) -> Any:
+        n_bytes = int(n_bytes)
+        # Sizes in steps of an eighth, so that a batch that is a little longer finds room in the last one's.
+        step = 1 << max(6, n_bytes.bit_length() - 4)
+        size = max(1, -(-n_bytes // step)) * step
+        block = self._pick(size)
+        self._takes += 1
+        made = block is None
+        if made:
+            memory = np.ndarray.__new__(_Block, (size + BYTES,), np.uint8)
+            # Where its vectors begin is found once, not in each pass.
+            skipped = _skipped(memory.view(np.ndarray))
+            block = memory[skipped : skipped + size]
+            self._free.setdefault(size, deque())
+        # To count what there is takes 2 us. Without new memory there is more of it only where less is out.
+        if made or self._takes % 32 == 0:
+            self._let_go()
+        return block
 
-    def _pick(self, wanted: int) -> Any:
-        # A fork in the middle brings the child another lock.
-        lock = self._lock
-        if not lock.acquire(blocking=False):
-            # Another thread is at it, or this one, which collects garbage: new memory is always right.
-            return None
+    def _pick(self, size: int) -> Any:
+        queue: Any = self._free.get(size)
+        if not queue:
+            # The smallest that is large enough, and not so large that others would want for it.
+            others = [other for other, blocks in list(self._free.items()) if blocks and size < other <= 2 * size + 4096]
+            queue = self._free[min(others)] if others else ()
         try:
-            free = self._free
-            while self._given:
-                block = self._given.popleft()
-                free.setdefault(block.nbytes, []).append((self._turn, block))
-                self._free_bytes += block.nbytes
-                self._turn += 1
-            size = wanted
-            if size not in free:
-                # The smallest that is large enough, and not so large that others would want for it.
-                size = min((size for size in free if wanted < size <= 2 * wanted + 4096), default=0)
-            memory = None
-            if size:
-                memory = free[size].pop()[1]
-                self._free_bytes -= size
-                if not free[size]:
-                    del free[size]
-            while free and self._free_bytes > self.most_bytes:
-                oldest = min(free, key=lambda size: free[size][0])
-                free[oldest].pop(0)
-                self._free_bytes -= oldest
-                if not free[oldest]:
-                    del free[oldest]
-            return memory
-        finally:
-            lock.release()
+            # What came last is the likeliest to be in the caches.
+            return queue.pop()[1] if queue else None
+        except IndexError:
+            # Another thread has taken it.
+            return None
+
+    def _let_go(self) -> None:
+        queues = list(self._free.items())
+        n_bytes = sum(size * len(blocks) for size, blocks in queues)
+        while n_bytes > self.most_bytes:
+            try:
+                _, size, blocks = min((blocks[0][0], size, blocks) for size, blocks in queues if blocks)
+                blocks.popleft()
+            except (IndexError, ValueError):
+                # Other threads have taken them.
+                return
+            n_bytes -= size
 
 
 pool = Pool(2**29)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.after_fork)

@@ -85,8 +85,9 @@ _LEAST_BLOCK = 48
 _DEPTH_BYTES = 2**10 * BYTES
 # Rows of weights that are packed at a time.
 _PACKED_ROWS = 4
-# Panels of transposed weights that are packed at a time: 512 bytes of a row of weights. With one panel at a time each
-# read was of half a line on another page; 650 x 2600 in a training step took 1.7 instead of 0.8 ms.
+# Panels of transposed weights that are packed at a time: 512 bytes of a row of weights, 2 KB where units are side by
+# side. With one panel at a time each read was of half a line on another page; 650 x 2600 in a training step took 1.7
+# instead of 0.8 ms.
 _PACKED_PANELS = 512 // BYTES
 # Bytes of a panel that weights' gradients are summed of at a time: the sums are stored and read again as seldom as that
 # (1400 x 1150 x 4600: 430 GFLOP/s with 512 KB, 407 with 256; 6400 x 512 x 2048: 418 and 411; 3712 x 256 x 1024: 422 and
@@ -670,7 +671,21 @@ def _pack_transposed(
 
 
 @jit(lean=True)
-def _pack_column(weights, n, gates, h, order, out, n_vectors, n_columns, side, n_panels, q, first, last):
+def _pack_column(
+    weights,  # IN  float (n * gates * h,)
+    n,        # IN  int64
+    gates,    # IN  int64
+    h,        # IN  int64
+    order,    # IN  int64 (v,)
+    out,      # OUT float, as there
+    n_vectors,  # IN  int64
+    n_columns,  # IN  int64
+    side,     # IN  bool
+    n_panels,  # IN  int64
+    q,        # IN  int64, the column
+    first,    # IN  int64, its first panel
+    last,     # IN  int64, and the one after its last
+):
     """Pack some panels of a column, some rows of weights at a time, each read from end to end."""
     lane = row_lanes(out)
     v = order.shape[0]
