@@ -567,9 +567,11 @@ class TestPool:
                 pool.give(other)
         assert not any(pool._free.values())
 
-    def test_an_interrupt_between_two_lines_harms_nothing(self):
+    # With the first there is always too much, with the second never.
+    @pytest.mark.parametrize("most_bytes", [300_000, 10_000_000])
+    def test_an_interrupt_between_two_lines_harms_nothing(self, most_bytes):
         # As that of a user, and what a fork may find.
-        pool, was = Pool(300_000), sys.gettrace()
+        pool, was = Pool(most_bytes), sys.gettrace()
         left = -1
 
         def trace(frame, event, argument):
@@ -600,6 +602,9 @@ class TestPool:
             arrays = [pool.take(9_000 * (1 + i), np.float32) for i in range(6) for _ in range(2)]
             assert not any(np.shares_memory(one, two) for one, two in combinations(arrays, 2))
             pool.give(*arrays)
+            again = pool.take(arrays[-1].size, np.float32)
+            assert any(np.shares_memory(again, array) for array in arrays)
+            pool.give(again)
         assert n_stopped > 40
 
     def test_threads_at_once(self):
