@@ -160,7 +160,7 @@ def _against(first: str, sides: dict[str, Callable[[], Any]], quick: bool) -> di
     begin = time.perf_counter()
     for function in sides.values():
         function()
-    rounds = 3 if quick else max(15, min(400, int(10 / (time.perf_counter() - begin))))
+    rounds = 3 if quick else max(12, min(300, int(8 / (time.perf_counter() - begin))))
     names = list(sides)
     for turn in range(rounds):
         # Not always behind the same one, which leaves the caches to it.
