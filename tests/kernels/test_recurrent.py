@@ -549,6 +549,12 @@ class TestPool:
         pool.give(nothing)
         assert pool.take(np.int32(0), np.float64).shape == (0,)
 
+    def test_memory_may_go_to_another_pool(self):
+        pool = Pool(10_000_000)
+        array = Pool(10_000_000).take(1000, np.float32)
+        pool.give(array)
+        assert pool.take(1000, np.float32).ctypes.data == array.ctypes.data
+
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("n", [1, 17, 1001, 40_000])
     def test_flat_memory_begins_where_a_vector_does(self, n, dtype):

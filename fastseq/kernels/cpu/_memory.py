@@ -124,7 +124,7 @@ class Pool:
             if type(block) is not _Block:
                 # What stands for the memory of an array of `array` gives it back as well: two would have the same.
                 raise ValueError("memory is given back that Pool.take did not return")
-            self._free[block.nbytes].append((self._turn(), block))
+            self._free.setdefault(block.nbytes, deque()).append((self._turn(), block))
 
     def _block(self, n_bytes: int) -> Any:
         n_bytes = int(n_bytes)
