@@ -140,7 +140,7 @@ class Pool:
             skipped = _skipped(memory.view(np.ndarray))
             block = memory[skipped : skipped + size]
             self._free.setdefault(size, deque())
-        # To count what there is takes 2 us. Without new memory there is more of it only where less is out.
+        # To count ten sizes takes 1.4 us. Without new memory more is kept only where less is out.
         if made or self._takes % 32 == 0:
             self._let_go()
         return block
