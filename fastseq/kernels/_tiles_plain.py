@@ -18,9 +18,9 @@ __all__ = [
     "restore_denormals",
     "tile_load",
     "tile_load_part",
-    "tile_outer",
     "tile_store",
     "tile_store_part",
+    "tile_sum",
     "vector_clip",
     "vector_exp",
     "vector_largest",
@@ -89,14 +89,17 @@ def tile_store_part(
         array[place:place + n] = tile[turn, :n]
 
 
-def tile_outer(
-    tile: np.ndarray, like: np.ndarray, a: np.ndarray, a_at: int, a_row: int, b: np.ndarray, b_at: int
-) -> np.ndarray:
-    """Add an outer product."""
+def tile_sum(
+    tile: np.ndarray, like: np.ndarray, n: int, a: np.ndarray, a_at: int, a_row: int, a_step: int, b: np.ndarray,
+    b_at: int, b_step: int,
+) -> np.ndarray:  # fmt: skip
+    """Add outer products, one after the other."""
     rows = len(tile) // len(like)
-    factors = np.array([a[a_at + r * a_row] for r in range(rows)])
-    columns = b[b_at:b_at + like.size].reshape(like.shape)
-    return tile + (factors[:, None, None] * columns[None]).reshape(tile.shape)
+    for k in range(n):
+        factors = np.array([a[a_at + k * a_step + r * a_row] for r in range(rows)])
+        columns = b[b_at + k * b_step:b_at + k * b_step + like.size].reshape(like.shape)
+        tile = tile + (factors[:, None, None] * columns[None]).reshape(tile.shape)
+    return tile
 
 
 def block_transposed(

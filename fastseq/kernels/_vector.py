@@ -266,7 +266,7 @@ def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
             return memory.load(builder.add(at, step))
 
         new = cgutils.unpack_tuple(builder, sums, tile.count)
-        # The fewer rows are kept and the others pass by one at a time, as in `_tiles.tile_outer`: 2 x 6 sums and 3 rows
+        # The fewer rows are kept and the others pass by one at a time, as in `_tiles.tile_sum`: 2 x 6 sums and 3 rows
         # are 15 of AVX's 16 registers (dim 100: 4.7 instead of 4.1 million words a second).
         if rows < columns:
             x = [row(left, a_at, a_places, first_a, t) for t in range(rows)]

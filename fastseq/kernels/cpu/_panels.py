@@ -32,9 +32,9 @@ from .._tiles import (
     restore_denormals,
     tile_load,
     tile_load_part,
-    tile_outer,
     tile_store,
     tile_store_part,
+    tile_sum,
     vector_load,
     vector_of,
     vector_store,
@@ -177,11 +177,8 @@ def _tile(
 @jit(copied=True)
 def _summed(tile, like, a, a_at, a_row, a_step, a_block, n_blocks, n, b, b_at, b_step):
     for block in range(n_blocks):
-        at = a_at + block * a_block
-        for _ in range(n):
-            tile = tile_outer(tile, like, a, at, a_row, b, b_at)
-            at += a_step
-            b_at += b_step
+        tile = tile_sum(tile, like, n, a, a_at + block * a_block, a_row, a_step, b, b_at, b_step)
+        b_at += n * b_step
     return tile
 
 
