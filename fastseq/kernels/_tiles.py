@@ -2,7 +2,7 @@
 
 A *tile* of r x v vectors is a value: r rows of a product, each of v vectors of neighbouring columns. `tile_sum` adds
 outer products to it and keeps all of the tile in registers: with packed panels (see ``cpu/_panels.py``) one load feeds
-v products and one broadcast r. How many vectors a row has is told by a second value ``like`` of that many.
+r products and one broadcast v. How many vectors a row has is told by a second value ``like`` of that many.
 
 A single vector is a number to the code that uses it: ``a * b + c`` works, and so do `vector_sigmoid` and the others.
 A cell of a recurrent network is written so once for float32 and float64.
@@ -171,7 +171,8 @@ def _tile_store_part(typing_context, tile, like, array, at, row_stride, vector_s
 def _not_unrolled(builder: Any, branch: Any) -> None:
     """Keep LLVM from copying the body of a loop, whose last branch is given."""
     module = builder.module
-    # What tells one loop from another is a node whose first operand is itself, which llvmlite cannot make in one step.
+    # What tells one loop from another is a node whose first operand is itself, which llvmlite cannot make in one step,
+    # nor compare with another: `add_metadata`, which looks for one that is the same, would not end.
     name = ir.MDValue(module, [], name=str(len(module.metadata)))
     name.operands = (name, module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")]))
     branch.set_metadata("llvm.loop", name)
@@ -186,7 +187,7 @@ def _tile_sum(typing_context, tile, like, n, a, a_at, a_row, a_step, b, b_at, b_
         # The loop is written here and not around the call to say that its body stays one: of two turns LLVM mixed the
         # products so that 6 x 4 of AVX-512 ran at 30 to 75 GFLOP/s, one turn at a time at 115 (one core of a Zen 4).
         before = builder.block
-        begin, end = builder.append_basic_block("outer"), builder.append_basic_block("outer.end")
+        begin, end = builder.append_basic_block("tile.sum"), builder.append_basic_block("tile.sum.end")
         old = cgutils.unpack_tuple(builder, sums, tile.count)
         zero = ir.Constant(count.type, 0)
         builder.cbranch(builder.icmp_signed(">", count, zero), begin, end)

@@ -31,6 +31,8 @@ from fastseq.kernels.cpu import _panels as panels
 for n_vectors in (4, 3):
     for address, make in ((panels.product_at, panels.multiply), (panels.part_at, panels.multiply_in_part)):
         address(n_vectors, np.dtype(np.float32))
+        (text,) = make(n_vectors).inspect_llvm().values()
+        assert "llvm.loop.unroll.disable" in text, make.__name__
         (text,) = make(n_vectors).inspect_asm().values()
         most = n_vectors * panels.TILE_ROWS[n_vectors]
         # One summand of the largest tile.
