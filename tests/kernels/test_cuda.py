@@ -267,9 +267,12 @@ def test_infinite_states_that_are_not_kept_do_no_harm(name, option):
     arguments = [rng.standard_normal(shape) for shape in shapes]
     arguments[1][0, 0] = np.inf
     options = {option: np.zeros((3, 2, 5)) if option == "keep_h" else np.ones((2, 5))}
-    expected = REGISTRY[name].oracle(*arguments, **options)[0]
+    # OpenBLAS on AVX-512 multiplies infinity by the zeros with which it fills its blocks, and NumPy warns of that; the
+    # simulator's products are NumPy's too.
+    with np.errstate(invalid="ignore"):
+        expected = REGISTRY[name].oracle(*arguments, **options)[0]
+        found = run(REGISTRY[name], Case("infinite", tuple(arguments), options))[0]
     assert np.isfinite(expected).all()
-    found = run(REGISTRY[name], Case("infinite", tuple(arguments), options))[0]
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
