@@ -252,10 +252,10 @@ def _plus(builder: Any, value: Any, number: int) -> Any:
     return builder.add(value, ir.Constant(value.type, number)) if number else value
 
 
-@intrinsic(prefer_literal=True)
-def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
-    rows = n.literal_value
-    columns = tile.count // rows
+@intrinsic
+def _tile_add_products(typing_context, tile, like, a, a_at, i, b, b_at, j, d):
+    columns = like.count
+    rows = tile.count // columns
 
     def generate(context, builder, signature, arguments):
         sums, _, a_array, a_places, first_a, b_array, b_places, first_b, step = arguments
@@ -282,7 +282,7 @@ def _tile_add_products(typing_context, tile, n, a, a_at, i, b, b_at, j, d):
                     new[i * columns + j] = muladd(builder, x, y[j], new[i * columns + j])
         return context.make_tuple(builder, tile, new)
 
-    return tile(tile, n, a, a_at, types.int64, b, b_at, types.int64, types.int64), generate
+    return tile(tile, like, a, a_at, types.int64, b, b_at, types.int64, types.int64), generate
 
 
 def _shuffle(builder: Any, a: Any, b: Any, lanes_wanted: list[int]) -> Any:
@@ -545,8 +545,8 @@ else:
     # row_store(row, array, offset, count): array[offset:offset + count] = row[:count], by masks: row_put takes a third
     # of the time where the whole row is wanted.
     row_store = _row_store
-    # tile_add_products(tile, n, a, a_at, i, b, b_at, j, d): add to each of the tile's n x m sums the product of the
-    # vectors at a[a_at[i + p] + d] and b[b_at[j + q] + d]; n is a constant.
+    # tile_add_products(tile, like, a, a_at, i, b, b_at, j, d): add to each of the tile's n x m sums the product of the
+    # vectors at a[a_at[i + p] + d] and b[b_at[j + q] + d]; `like` has m vectors.
     tile_add_products = _tile_add_products
     # tile_totals(tile, array, offset): array[offset + t] = sum of the lanes of vector t. What lies behind them, up to
     # the next power of two, is overwritten.

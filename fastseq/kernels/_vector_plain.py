@@ -64,10 +64,11 @@ def row_store(row: np.ndarray, array: np.ndarray, offset: int, count: int) -> No
 
 
 def tile_add_products(
-    tile: np.ndarray, n: int, a: np.ndarray, a_at: Any, i: int, b: np.ndarray, b_at: Any, j: int, d: int
+    tile: np.ndarray, like: np.ndarray, a: np.ndarray, a_at: Any, i: int, b: np.ndarray, b_at: Any, j: int, d: int
 ) -> np.ndarray:
     """Return the sums plus products of vectors of rows of ``a`` and of ``b``."""
-    m, lane = len(tile) // n, _lanes(a)
+    m, lane = len(like), _lanes(a)
+    n = len(tile) // m
     x = np.array([a[place + d:place + d + lane] for place in a_at[i:i + n]])
     y = np.array([b[place + d:place + d + lane] for place in b_at[j:j + m]])
     return tile + (x[:, None] * y[None]).reshape(tile.shape)
