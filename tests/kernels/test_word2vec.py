@@ -96,6 +96,24 @@ def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, di
         np.testing.assert_allclose(got, numeric, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("negative", [5, 10], ids=["one group of samples", "two groups"])
+@pytest.mark.parametrize("ids", [[3, 3, 4, 3, 3], [3, 7, 3, 4, 7, 7, 3], [3, 7, 3, 5, 4, 5, 3, 7, 8], [3, 5, 4, 7, 8]])
+def test_a_word_that_is_around_more_than_once_learns_from_what_it_was(rng, ids, negative):
+    # A large rate, of which a row that is changed once and then once more by what came of it would show.
+    ids = np.array(ids, np.int32)
+    centre = int(np.flatnonzero(ids == 4)[0])
+    table = unigram_table(np.arange(1, 13))
+    inputs, outputs = tables(rng, 12, 9)
+    expected = inputs.copy(), outputs.copy()
+    for train, (in_, out) in ((word2vec_train, (inputs, outputs)), (oracle.word2vec_train, expected)):
+        train(
+            ids, np.array([0, len(ids)]), in_, out, table=table, negative=negative, window=5, shrink=False, key=5,
+            learning_rate=0.5, begin=centre, end=centre + 1,
+        )  # fmt: skip
+    np.testing.assert_allclose(inputs, expected[0], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(outputs, expected[1], rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("options", [{}, {"shared": False}, {"model": "cbow"}, {"model": "cbow", "shared": False}])
 @pytest.mark.parametrize("size", [1, 7, 400])
 def test_where_a_text_is_cut_changes_nothing(rng, monkeypatch, options, size):
