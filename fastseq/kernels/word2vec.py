@@ -81,7 +81,7 @@ def word2vec_train(
         Whether the contexts of a centre share its negatives, and they are taken from 40 to 100 times ``negative`` (at
         most 65,536; the wider the rows and the more negatives, the fewer) that were drawn for the 2,048 tokens around,
         whose rows so stay in the caches. False draws negatives for each pair of centre and context, as word2vec does: a
-        quarter of the speed, and no better scores, in the comparison with peers. With CBOW, False draws them for each
+        fifth of the speed, and no better scores, in the comparison with peers. With CBOW, False draws them for each
         centre.
     window : int
     shrink : bool
@@ -134,8 +134,8 @@ def word2vec_train(
     compositionality", NIPS 2013; negatives shared by a window: Ji, Satish, Li and Dubey, "Parallelizing word2vec in
     shared and distributed memory", 2016.
 
-    All scores of a window come from the vectors before it. Its contexts are then updated in order of their places, each
-    from the samples' old vectors; then the samples are.
+    All scores of a window come from the vectors before it. Its contexts are then updated, each from the samples' old
+    vectors, and the samples from the contexts' old ones.
     """
     training = prepare_word2vec(
         ids, offsets, inputs, outputs, model=model, table=table, tree=tree, negative=negative, shared=shared,

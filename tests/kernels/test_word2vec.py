@@ -98,8 +98,8 @@ def test_an_update_is_the_gradient_of_the_loss(rng, train, tree, model, mean, di
 
 @pytest.mark.parametrize("negative", [5, 10], ids=["one group of samples", "two groups"])
 @pytest.mark.parametrize("ids", [[3, 3, 4, 3, 3], [3, 7, 3, 4, 7, 7, 3], [3, 7, 3, 5, 4, 5, 3, 7, 8], [3, 5, 4, 7, 8]])
-def test_a_word_that_is_around_more_than_once_learns_from_what_it_was(rng, ids, negative):
-    # A large rate, of which a row that is changed once and then once more by what came of it would show.
+def test_samples_learn_from_what_a_word_was_that_is_around_more_than_once(rng, ids, negative):
+    # A large rate, with which it would show that they had learned from a row that its first mention had changed.
     ids = np.array(ids, np.int32)
     centre = int(np.flatnonzero(ids == 4)[0])
     table = unigram_table(np.arange(1, 13))
