@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -153,6 +155,7 @@ class Word2VecTraining:
         self._arrays = arrays
         self._options = options
         self._flags = flags
+        self._layout: tuple[Any, ...] = ()
         self.n_tokens = int(arrays[1].shape[0])
 
     def run(
@@ -169,9 +172,34 @@ class Word2VecTraining:
         mode, ids, offsets, *rest = self._arrays
         loss, centres, products = self._body.word2vec_train(
             mode, ids, offsets, begin, end, *rest, *self._options, first_item, first, (last - first) / (end - begin),
-            *self._flags,
+            *self._flags, *self._layout,
         )  # fmt: skip
         return float(loss), int(centres), int(products)
+
+    @contextmanager
+    def scattered(self) -> Iterator[None]:
+        """Keep the rows of frequent words apart from each other, where several threads train faster so.
+
+        Until the end, whatever ends it, rows of both tables are not in the order of the words, and nobody else may use
+        the tables; `run` alone, as `word2vec_train`, leaves them where they are. Such a span within another does
+        nothing.
+        """
+        plan = getattr(self._body, "scatter_rows", None)
+        if plan is None or self._layout:
+            yield
+            return
+        _, _, _, _, _, _, weights, roots, _, _, inputs, outputs, _ = self._arrays
+        layout = plan(self.n_tokens, weights, roots, inputs, outputs, self._flags[1])
+        if layout is None:
+            yield
+            return
+        try:
+            layout.spread()
+            self._layout = (layout,)
+            yield
+        finally:
+            self._layout = ()
+            layout.restore()
 
 
 def prepare_word2vec(

@@ -403,25 +403,26 @@ class _Word2Vec(Model):
             try:
                 while not progress.finished:
                     first_item = progress.item(progress.epoch)
-                    while progress.token < progress.n_tokens and not interrupts.asked:
-                        begin = time.perf_counter()
-                        end = min(progress.token + _BLOCK, progress.n_tokens)
-                        loss, centres, products = training.run(
-                            begin=progress.token,
-                            end=end,
-                            learning_rate=(progress.rate(progress.token), progress.rate(end)),
-                            first_item=first_item,
-                        )
-                        progress.seconds += time.perf_counter() - begin
-                        progress.loss += loss
-                        progress.centres += centres
-                        progress.products += products
-                        bar.update(end - progress.token)
-                        if self.compute_loss and progress.products:
-                            bar.set_postfix(loss=f"{progress.loss / progress.products:.4f}", refresh=False)
-                        progress.token = end
-                        if not np.isfinite(loss):
-                            raise self._diverged()
+                    with training.scattered():
+                        while progress.token < progress.n_tokens and not interrupts.asked:
+                            begin = time.perf_counter()
+                            end = min(progress.token + _BLOCK, progress.n_tokens)
+                            loss, centres, products = training.run(
+                                begin=progress.token,
+                                end=end,
+                                learning_rate=(progress.rate(progress.token), progress.rate(end)),
+                                first_item=first_item,
+                            )
+                            progress.seconds += time.perf_counter() - begin
+                            progress.loss += loss
+                            progress.centres += centres
+                            progress.products += products
+                            bar.update(end - progress.token)
+                            if self.compute_loss and progress.products:
+                                bar.set_postfix(loss=f"{progress.loss / progress.products:.4f}", refresh=False)
+                            progress.token = end
+                            if not np.isfinite(loss):
+                                raise self._diverged()
                     if interrupts.asked:
                         raise KeyboardInterrupt
                     stop = self._end_epoch(callbacks, (inputs, outputs))

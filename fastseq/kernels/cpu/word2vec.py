@@ -71,6 +71,7 @@ from .._word2vec import (
     shard_tokens,
 )
 from ._memory import aligned_rows
+from ._scatter import ScatteredRows
 
 # Elements of a row between two prefetches: a line of 64 bytes of float32.
 _STEP = 16
@@ -430,6 +431,16 @@ def _place(
 
 
 @jit(inline=True)
+def _at(
+    row,   # IN  int64
+    rows,  # IN  int32 (v,) or empty, if they are in order
+):
+    if rows.shape[0]:
+        return np.int64(rows[row])
+    return row
+
+
+@jit(inline=True)
 def _kept(
     key,       # IN  uint64
     item,      # IN  uint64
@@ -486,7 +497,9 @@ def _gather(
 @jit(inline=True)
 def _draw(
     stream,      # IN  uint64
-    word,        # IN  int64
+    row,         # IN  int64, of the centre
+    word_of,     # IN  int32 (v,) or empty, the word of each row
+    row_of,      # IN  int32 (v,) or empty, the row of each word
     first,       # IN  int64, number of the first sample
     n,           # IN  int64
     thresholds,  # IN  uint32 (v,)
@@ -494,12 +507,13 @@ def _draw(
     weights,     # IN  uint64 (v,)
     outputs,     # IN  float (w * stride,)
     stride,      # IN  int64
-    drawn,       # OUT int64
+    drawn,       # OUT int64, rows
     place,       # IN  int64, where the first one is written
 ):
     """Draw samples and ask for their rows: most of them come from memory beyond the caches."""
+    word = _at(row, word_of)
     for k in range(n):
-        other = negative_draw(stream, np.uint64(first + k), word, thresholds, aliases, weights)
+        other = _at(negative_draw(stream, np.uint64(first + k), word, thresholds, aliases, weights), row_of)
         drawn[place + k] = other
         for d in range(0, stride, _STEP):
             prefetch(outputs, other * stride + d)
@@ -510,17 +524,19 @@ def _draw_pooled(
     key,         # IN  uint64
     item,        # IN  uint64, of the centre
     stream,      # IN  uint64, the same as a stream
-    word,        # IN  int64
+    row,         # IN  int64, of the centre
+    word_of,     # IN  int32 (v,) or empty
+    row_of,      # IN  int32 (v,) or empty
     n,           # IN  int64
     n_pool,      # IN  uint64, the pool's size
-    pool,        # INOUT int32 (n_pool,) samples drawn for a stretch of text; empty: they are drawn when they are taken
+    pool,        # INOUT int32 (n_pool,) rows drawn for a stretch of text; empty: they are drawn when they are taken
     stretch,     # INOUT uint64 (1,) the item of that stretch
     thresholds,  # IN  uint32 (v,)
     aliases,     # IN  int32 (v,)
     weights,     # IN  uint64 (v,)
     outputs,     # IN  float (w * stride,)
     stride,      # IN  int64
-    drawn,       # OUT int64
+    drawn,       # OUT int64, rows
     place,       # IN  int64, where the first one is written
 ):
     """Take samples from those of the stretch of text, and ask for their rows, which are in the second cache."""
@@ -529,14 +545,15 @@ def _draw_pooled(
         stretch[0] = here
         source = stream_of(key, here)
         for r in range(pool.shape[0]):
-            pool[r] = alias_draw(stream_bits(source, np.uint64(r + 1) << _S6), thresholds, aliases)
+            pool[r] = _at(alias_draw(stream_bits(source, np.uint64(r + 1) << _S6), thresholds, aliases), row_of)
     for k in range(n):
         r = pool_place(stream, np.uint64(k), POOL_DRAW, n_pool)
-        other = word
+        other = row
         if pool.shape[0]:
             other = np.int64(pool[r])
-        if other == word:
-            other = negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights)
+        if other == row:
+            word = _at(row, word_of)
+            other = _at(negative_draw(stream_of(key, here), r, word, thresholds, aliases, weights), row_of)
         for d in range(0, min(stride, _ASKED), _STEP):
             prefetch(outputs, other * stride + d)
         drawn[place + k] = other
@@ -623,7 +640,7 @@ def _train_part(
     inputs,      # INOUT float (v * stride,)
     outputs,     # INOUT float (w * stride,)
     stride,      # IN  int64
-    frozen,      # IN  uint8 (v,) or empty
+    frozen,      # IN  uint8 (v,) or empty, by rows
     window,      # IN  int64
     shrink,      # IN  bool
     negative,    # IN  int64
@@ -641,6 +658,9 @@ def _train_part(
     names_out,   # INOUT int32
     local_out,   # INOUT float
     filled,      # INOUT int64 (2,)
+    row_of,      # IN  int32 (v,) the row of each word; empty: they are in order
+    word_of,     # IN  int32 (v,) the word of each row, or empty
+    node_at,     # IN  int32 (v - 1,) with TREE the row of each node, or empty
     tally,       # INOUT int64 (8,) tokens trained on, products with samples, see _count; the rest is a line's
 ):
     """Train on the tokens ``begin`` to ``end``, whatever sentences they belong to; return the loss."""
@@ -670,6 +690,9 @@ def _train_part(
         first, stop, size = _gather(
             ids, here, until, offsets[sentence], offsets[sentence + 1], span, keep, key, shift, words, places
         )
+        # From here on words are rows.
+        for j in range(first, size if row_of.shape[0] else first):
+            words[j] = row_of[words[j]]
         here = until
         ahead = key
         # What the first centre needs; its samples are drawn in the first turn, in which nothing is learned yet.
@@ -682,6 +705,7 @@ def _train_part(
             word = np.int64(words[max(i, span)])
             n_in = 0
             n_out = 0
+            path = 0
             if i >= span:
                 reach = window
                 if shrink:
@@ -696,7 +720,10 @@ def _train_part(
                             in_at[n_in] = _place(other, map_in, names_in, filled, 0, inputs, local_in, stride)
                         n_in += 1
                 if n_in > 0:
-                    n_out = roots[word + 1] - roots[word] if tree else negative + 1
+                    n_out = negative + 1
+                    if tree:
+                        path = roots[_at(word, word_of)]
+                        n_out = roots[_at(word, word_of) + 1] - path
             learns = n_out > 0
             rate = rate_0 + slope * places[max(i, span)]
             step = inputs.dtype.type(rate)
@@ -705,11 +732,11 @@ def _train_part(
             if learns:
                 if tree:
                     for q in range(n_out):
-                        node = np.int64(nodes[roots[word] + q])
+                        node = _at(np.int64(nodes[path + q]), node_at)
                         out_at[q] = node * stride
                         if local:
                             out_at[q] = _place(node, map_out, names_out, filled, 1, outputs, local_out, stride)
-                    _aim(targets, m, n_rows, n_out, codes, roots[word])
+                    _aim(targets, m, n_rows, n_out, codes, path)
                 else:
                     out_at[0] = word * stride
                     if local:
@@ -732,8 +759,8 @@ def _train_part(
                     if not tree:
                         if turn > 0:
                             _draw(
-                                stream, word, turn * negative, negative, thresholds, aliases, weights, outputs, stride,
-                                drawn, now,
+                                stream, word, word_of, row_of, turn * negative, negative, thresholds, aliases, weights,
+                                outputs, stride, drawn, now,
                             )  # fmt: skip
                         for k in range(negative):
                             other = drawn[now + k]
@@ -753,13 +780,13 @@ def _train_part(
                     following = np.int64(words[i + 1])
                     if pooled:
                         _draw_pooled(
-                            key, item, ahead, following, negative, n_pool, pool, stretch, thresholds, aliases, weights,
-                            outputs, stride, drawn, negative - now,
+                            key, item, ahead, following, word_of, row_of, negative, n_pool, pool, stretch, thresholds,
+                            aliases, weights, outputs, stride, drawn, negative - now,
                         )  # fmt: skip
                     elif not tree:
                         _draw(
-                            ahead, following, 0, negative, thresholds, aliases, weights, outputs, stride,
-                            drawn, negative - now,
+                            ahead, following, word_of, row_of, 0, negative, thresholds, aliases, weights, outputs,
+                            stride, drawn, negative - now,
                         )  # fmt: skip
                 if not learns:
                     continue
@@ -832,6 +859,9 @@ def _trainer(m):
         slope,       # IN  float64
         most,        # IN  int64
         with_loss,   # IN  bool
+        row_of,      # IN  int32 (v,) or empty
+        word_of,     # IN  int32 (v,) or empty
+        node_at,     # IN  int32 (v - 1,) or empty
         tally,       # INOUT int64 (8,)
     ):
         none = np.empty(0, np.int32)
@@ -844,7 +874,7 @@ def _trainer(m):
             row_zeros(inputs, tall), row_zeros(inputs, double), row_zeros(inputs, m), mode, ids, offsets, sentence,
             begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, stride, frozen,
             window, shrink, negative, key, shift, rate_0, slope, most, with_loss, buffers, none, none, no_rows, none,
-            none, no_rows, np.zeros(2, np.int64), tally,
+            none, no_rows, np.zeros(2, np.int64), row_of, word_of, node_at, tally,
         )  # fmt: skip
 
     train.__qualname__ = f"_train_{m}"
@@ -911,6 +941,7 @@ def _shard_trainer(m):
                 maps[which, shard, names[which, shard, slot]] = -1
             filled[shard, which] = 0
         if first < end:
+            none = np.empty(0, np.int32)
             # A part is too short for a pool: at most 128 tokens of the stretch's 2048.
             buffers = _make_buffers(
                 inputs, size, mode, stride, min(window, ids.shape[0]), most, m, tall // m, negative, False
@@ -921,7 +952,7 @@ def _shard_trainer(m):
                 sentences[part], first, min(end, first + size), keep, thresholds, aliases, weights, roots, nodes, codes,
                 inputs, outputs, stride, frozen, window, shrink != 0, negative, np.uint64(key), np.uint64(shift),
                 rate_0, slope, most, with_loss != 0, buffers, maps[0, shard], names[0, shard], copies_in[shard],
-                maps[1, shard], names[1, shard], copies_out[shard], filled[shard], tallies[part],
+                maps[1, shard], names[1, shard], copies_out[shard], filled[shard], none, none, none, tallies[part],
             )  # fmt: skip
             _keep_changes(inputs, stride, names[0, shard], filled[shard, 0], copies_in[shard])
             _keep_changes(outputs, stride, names[1, shard], filled[shard, 1], copies_out[shard])
@@ -986,7 +1017,8 @@ def _add_changes(
     n_owners,  # IN  int64
 ):
     for slot in range(n):
-        if names[slot] % n_owners == owner:
+        # Eight rows that lie one after another have one owner: see _scatter for what neighbours take from each other.
+        if names[slot] // 8 % n_owners == owner:
             own = changes[slot * stride : (slot + 1) * stride]
             row = whole[names[slot] * stride : (names[slot] + 1) * stride]
             for d in range(stride):
@@ -1071,11 +1103,24 @@ def _group(n_samples):
     return min(range(_MOST_IN_GROUP, _MOST_IN_GROUP // 2, -1), key=lambda m: -(-n_samples // m) * m)
 
 
+def scatter_rows(n_tokens, weights, roots, inputs, outputs, deterministic):
+    """Return how the rows of two tables lie while they are trained, or None where they should stay in order.
+
+    With one thread nobody else is at work on the next row, and the deterministic mode changes copies.
+    """
+    if deterministic or get_num_threads() == 1 or n_tokens <= _PART:
+        return None
+    if len(weights):
+        return ScatteredRows(inputs, outputs, weights)
+    # Huffman's tree: a frequent word's path is short, and an inner node comes after those that are passed less often.
+    return ScatteredRows(inputs, outputs, -np.diff(roots), np.arange(len(outputs)))
+
+
 def word2vec_train(
     mode, ids, offsets, begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, frozen,
-    window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic,
+    window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic, scattered=None,
 ):  # fmt: skip
-    """Train; see the contract."""
+    """Train; see the contract. ``scattered`` is what `scatter_rows` returned, if the tables are so now."""
     stride = inputs.shape[1]
     tree = bool(mode & TREE)
     longest = int(np.diff(roots).max(initial=1)) if tree else negative + 1
@@ -1090,6 +1135,8 @@ def word2vec_train(
     tallies[:] = 0
     shift, rate_0 = np.uint64(first_item), rate - slope * begin
     tables = (keep, thresholds, aliases, weights, roots, nodes, codes, inputs.reshape(-1), outputs.reshape(-1))
+    if scattered is not None and len(frozen):
+        frozen = frozen[scattered.places[1]]
     options = (stride, frozen, window, shrink, negative, key, shift, rate_0, slope, longest, with_loss)
     if deterministic:
         n_words = len(inputs)
@@ -1109,10 +1156,11 @@ def word2vec_train(
         )  # fmt: skip
     else:
         train = _trainer(m)
+        rows = (np.empty(0, np.int32),) * 3 if scattered is None else scattered.places
 
         def work(part):
             losses[part] = train(
-                mode, ids, offsets, sentences[part], parts[part], parts[part + 1], *tables, *options,
+                mode, ids, offsets, sentences[part], parts[part], parts[part + 1], *tables, *options, *rows,
                 tallies[part],
             )  # fmt: skip
 
