@@ -233,8 +233,11 @@ def test_facts_on_word2vec_need_no_peer(load, word2vec_settings, monkeypatch):
     word2vec = load("compare.word2vec")
     assert [fact["value"] for fact in word2vec.scaling(word2vec_settings)] == ["needs two cores"]
     if numba.config.NUMBA_NUM_THREADS > 1:
-        facts = word2vec.scaling({**word2vec_settings, "threads": 2})
+        *facts, cores = word2vec.scaling({**word2vec_settings, "threads": 2})
+        assert len(facts) == 2
         assert all("1 thread: " in fact["value"] and "2 threads: " in fact["value"] for fact in facts)
+        assert "from core to core" in cores["fact"]
+        assert cores["value"].endswith(" ns")
     mapped, loss = word2vec.mapped(word2vec_settings)
     assert "x that in memory" in mapped["value"]
     assert "x that without" in loss["value"]
@@ -244,6 +247,21 @@ def test_facts_on_word2vec_need_no_peer(load, word2vec_settings, monkeypatch):
         for record in task({**word2vec_settings, "word2vec": None, "pword2vec": None, "seeds": 1}) if "what" in record
     ]  # fmt: skip
     assert {record["status"] for record in missing} == {"not installed", "not given"}
+
+
+def test_it_says_when_cores_were_far_from_each_other(load, monkeypatch):
+    cores, word2vec = load("compare.cores"), load("compare.word2vec")
+    assert cores.described([31.2, 29.0, 160.4, None, 170.0, 33.0]) == "3 times 29 to 33 ns and 2 times 160 to 170 ns"
+    assert cores.described([95.0]) == "1 times 95 to 95 ns"
+    assert cores.described([None]) == ""
+    assert word2vec._apart({"lines": [30.0, None]}) == ""
+    assert word2vec._apart({"lines": [160.4, 30.0]}) == "a line took 160 ns between fastseq's cores"
+    # No two cores of a machine are nearer than a few cycles.
+    found = cores.line_nanoseconds()
+    assert found is None or 1 < found < 1e6
+    # Where the other thread does not run, waiting ends.
+    monkeypatch.setattr(cores, "_MOST", 0)
+    assert cores.line_nanoseconds() is None
 
 
 def test_speed_is_the_best_and_quality_the_mean_of_seeds(load):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import peers
+from .cores import FAR, described, line_nanoseconds
 from .measure import forget_peak, peak_bytes, resident_bytes, run_task
 from .rows import Record, Settings, _absent, _first_fit, _scores, _slice_of, missing, record
 
@@ -161,6 +162,10 @@ def word2vec_program(settings: Settings) -> Run:
 # --- many of them -----------------------------------------------------------------------------------------------------
 
 
+# How long a line of the cache took from core to core before and after each training so far.
+_LINES: list[float | None] = []
+
+
 def _run(settings: Settings, side: str, **run: Any) -> Run:
     skip_gram = run.get("skip_gram", True)
     plan = {
@@ -170,8 +175,11 @@ def _run(settings: Settings, side: str, **run: Any) -> Run:
     if side == "ours" and not settings["quick"]:
         # Should anything have to be compiled, then elsewhere: what the compiler leaves in memory is not to be counted.
         run_task("word2vec_warm", {**settings, "run": plan})
+    lines = [line_nanoseconds()]
     found: Run = run_task(f"word2vec_{side}", {**settings, "run": plan})
-    return {**found, "epochs": plan["epochs"]}
+    lines.append(line_nanoseconds())
+    _LINES.extend(lines)
+    return {**found, "epochs": plan["epochs"], "lines": lines}
 
 
 def _merge(runs: Sequence[Run]) -> Run:
@@ -186,6 +194,12 @@ def _merge(runs: Sequence[Run]) -> Run:
         merged["peak"] = max(run["peak"] for run in runs)
     merged["runs"] = len(runs)
     return merged
+
+
+def _apart(run: Run) -> str:
+    """Return a note on a run whose cores were far from each other before or after it, or nothing."""
+    far = [f"{line:.0f}" for line in run.get("lines", ()) if line is not None and line >= FAR]
+    return f"a line took {' and '.join(far)} ns between fastseq's cores" if far else ""
 
 
 def _speed(run: Run, part: str = "seconds") -> float:
@@ -219,7 +233,7 @@ def _against(title: str, name: str, ours: Run, peer: Run, note: str = "", full: 
     peer = {**peer, "tokens": ours["tokens"]}
     rows = [
         record(f"{title}: text file to vectors", name, _speed(ours), _speed(peer), "M words/s", rounds=rounds,
-               same=(same, text), higher_is_better=True, note=note)
+               same=(same, text), higher_is_better=True, note="; ".join(filter(None, (note, _apart(ours)))))
     ]  # fmt: skip
     if full and ours["train"] and peer["train"]:
         rows.append(
@@ -391,6 +405,8 @@ def scaling(settings: Settings) -> list[dict[str, Any]]:
         value = ", ".join(f"{n} thread{'s' * (n > 1)}: {speed:.3g} M words/s" for n, speed in best.items())
         value += f"; {best[most] / best[1]:.2f} x"
         facts.append({"fact": f"{kind}, training alone by number of threads", "value": value})
+    if told := described(_LINES):
+        facts.append({"fact": "A line of the cache from core to core, before and after the trainings", "value": told})
     return facts
 
 

@@ -33,6 +33,7 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
 
     from ..errors import ValueRangeError
     from .cpu._panels import compile_products
+    from .cpu._scatter import compile_exchanges
 
     known = {kernel.family for kernel in REGISTRY.values()}
     wanted = known if families is None else set(families)
@@ -40,14 +41,16 @@ def warmup(families: Any = None, verbose: int = 0) -> float:
         raise ValueRangeError(f"families holds {sorted(wanted - known)}, expected some of {sorted(known)}")
     begin = time.perf_counter()
     chosen = [kernel for kernel in REGISTRY.values() if kernel.family in wanted]
-    products = ["float32", "float64"] if wanted & _ON_PANELS else []
-    n_turns = len(chosen) + len(products)
+    # What no case of a kernel comes to, for each dtype.
+    others = [compile_products] * bool(wanted & _ON_PANELS) + [compile_exchanges] * ("word2vec" in wanted)
+    rest = [(compile_other, dtype) for compile_other in others for dtype in ("float32", "float64")]
+    n_turns = len(chosen) + len(rest)
     with tqdm(total=n_turns, disable=not verbose, desc="compiling", unit="kernel", leave=False) as bar:
         for kernel in chosen:
             for case in kernel.cases():
                 kernel.call(kernel.public, case)
             bar.update()
-        for dtype in products:
-            compile_products(np.dtype(dtype))
+        for compile_other, dtype in rest:
+            compile_other(np.dtype(dtype))
             bar.update()
     return time.perf_counter() - begin

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._jit import jit
 
-__all__ = ["ScatteredRows"]
+__all__ = ["ScatteredRows", "compile_exchanges"]
 
 # The rows that are set apart: as many are half of what is drawn as samples of 29,090 words, and with all of them, or
 # twice as many, nothing more is gained.
@@ -109,3 +109,10 @@ class ScatteredRows:
     def restore(self):
         """Put all rows back in order; they are where they were if they were not set apart."""
         _exchange_tables(*self._tables, *self._pairs, self._apart, False)
+
+
+def compile_exchanges(dtype):
+    """Compile all of it for one dtype."""
+    scattered = ScatteredRows(np.zeros((2, 1), dtype), np.zeros((2, 1), dtype), np.zeros(2, np.int64))
+    scattered.spread()
+    scattered.restore()

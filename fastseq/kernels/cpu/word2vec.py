@@ -11,13 +11,11 @@ Samples come from a pool that is drawn for 2048 tokens (unless they are to be ea
 rows, five of the seven that a centre takes, are in the second cache from the last time.
 
 Many cores: parts of 8192 tokens are handed out one after the other, so no thread waits for another before the end of a
-call. Rows begin at lines of 64 bytes, so threads meet only where they change the same word at once, never because two
-words share a line; frequent words, which is where they meet, are thinned out by ``keep``. They meet in the samples:
-CBOW of 300 dimensions takes 460 ns a centre on one core of a Zen 4 and 560 on each of two, but 465 where the second has
-an output table of its own (one for the inputs changes nothing). What is shared and grows with the number of cores is
-the traffic of the rows: for each centre its own, the one that enters the window and, with samples from a pool, half of
-one more are read and written: 2.5 rows of 448 bytes (dim 100, 5 negatives), 2.2 KB, of which the caches keep the
-frequent words'. At 3 million centres a second and core that is at most 7 GB/s a core, so 64 cores are bound by memory
+call. Rows begin at lines of 64 bytes, so no two words share one; frequent words, which is where threads meet, are
+thinned out by ``keep``, and lie apart from each other while several threads train (see _scatter). What is shared and
+grows with the number of cores is the traffic of the rows: for each centre its own, the one that enters the window and,
+with samples from a pool, half of one more are read and written: 2.5 rows of 448 bytes (dim 100, 5 negatives), 2.2 KB,
+of which the caches keep the frequent words'. At 3 million centres a second and core that is at most 7 GB/s a core, so 64 cores are bound by memory
 (by arithmetic, not measured) unless the tables lie on all memory nodes: start the process with ``numactl
 --interleave=all``. The deterministic mode has 8 parts under way, so no use for more threads than that.
 """
