@@ -15,9 +15,9 @@ call. Rows begin at lines of 64 bytes, so no two words share one; frequent words
 thinned out by ``keep``, and lie apart from each other while several threads train (see _scatter). What is shared and
 grows with the number of cores is the traffic of the rows: for each centre its own, the one that enters the window and,
 with samples from a pool, half of one more are read and written: 2.5 rows of 448 bytes (dim 100, 5 negatives), 2.2 KB,
-of which the caches keep the frequent words'. At 3 million centres a second and core that is at most 7 GB/s a core, so 64 cores are bound by memory
-(by arithmetic, not measured) unless the tables lie on all memory nodes: start the process with ``numactl
---interleave=all``. The deterministic mode has 8 parts under way, so no use for more threads than that.
+of which the caches keep the frequent words'. At 3 million centres a second and core that is at most 7 GB/s a core, so
+64 cores are bound by memory (by arithmetic, not measured) unless the tables lie on all memory nodes: start the process
+with ``numactl --interleave=all``. The deterministic mode has 8 parts under way, so no use for more threads than that.
 """
 
 from __future__ import annotations
