@@ -198,8 +198,12 @@ class Word2VecTraining:
             self._layout = (layout,)
             yield
         finally:
-            self._layout = ()
-            layout.restore()
+            try:
+                layout.restore()
+            finally:
+                # Once more, should an interrupt have come before it began: of tables in order it changes nothing.
+                layout.restore()
+                self._layout = ()
 
 
 def prepare_word2vec(

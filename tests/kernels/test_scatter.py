@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import fastseq as fs
 from fastseq.kernels import huffman_tree, unigram_table
+from fastseq.kernels.cpu import word2vec as body
 from fastseq.kernels.cpu._scatter import ScatteredRows
 from fastseq.kernels.word2vec import prepare_word2vec, vector_rows
 
@@ -45,9 +46,9 @@ def test_frequent_rows_are_apart_and_then_in_order_again(n_words, seed, highest)
     assert sorted(row_of) == sorted(node_at.tolist() + [n_words - 1]) == list(range(n_words))
     np.testing.assert_array_equal(word_of[row_of], np.arange(n_words))
     for numbers, places in ((often, row_of), (often_out, node_at)):
-        # The most frequent ones, of equal ones the first, at every eighth row.
-        order = np.argsort(-numbers, kind="stable")[: len(numbers) // 8]
-        np.testing.assert_array_equal(places[order], np.arange(len(order)) * 8)
+        # The most frequent ones, of equal ones the first, at every ninth row.
+        order = np.argsort(-numbers, kind="stable")[: len(numbers) // 9]
+        np.testing.assert_array_equal(places[order], np.arange(len(order)) * 9)
     for _ in range(2):
         scattered.restore()
         for found, before in zip(given_tables, wanted):
@@ -83,6 +84,23 @@ def test_training_does_the_same_wherever_rows_are(rng, monkeypatch, model, tree,
         np.testing.assert_array_equal(one, other)
 
 
+def test_those_that_change_most_are_set_apart(rng):
+    n_words = 200
+    counts = rng.permutation(np.arange(1, n_words + 1)) ** 2
+    table = unigram_table(counts)[2]
+    none = np.empty(0, np.uint64)
+    with fs.threads(2):
+        drawn = body.scatter_rows(10_000, table, np.zeros(1, np.int64), *tables(n_words, n_words), False)
+        passed = body.scatter_rows(10_000, none, huffman_tree(counts)[0], *tables(n_words, n_words - 1), False)
+    often = np.argsort(-counts, kind="stable")
+    np.testing.assert_array_equal(drawn.places[0][often[:22]], np.arange(22) * 9)
+    assert len(drawn.places[2]) == 0
+    # The root of the tree is its last node; the most frequent words have the shortest paths.
+    np.testing.assert_array_equal(passed.places[2][-22:][::-1], np.arange(22) * 9)
+    lengths = np.diff(huffman_tree(counts)[0])
+    assert lengths[passed.places[1][np.arange(22) * 9]].max() <= np.sort(lengths)[22]
+
+
 def test_rows_are_in_order_after_an_error_and_where_one_thread_trains(rng):
     ids, _, counts = text(rng, 100)
     for n_threads, deterministic, n_tokens, moves in ((2, False, 20_000, True), (1, False, 20_000, False),
@@ -104,11 +122,13 @@ def test_rows_are_in_order_after_an_error_and_where_one_thread_trains(rng):
         np.testing.assert_array_equal(given_tables[0], before)
 
 
-def test_a_model_is_in_order_when_others_look_at_it(rng):
+def test_a_model_is_in_order_when_others_look_at_it(rng, monkeypatch):
     # So small a rate changes no vector: what a callback sees are those that the training began with.
     ids, offsets, _ = text(rng, 200)
     sentences = [[str(word) for word in ids[a:b]] for a, b in zip(offsets, offsets[1:])]
-    begun = []
+    begun, spread = [], []
+    set_apart = ScatteredRows.spread
+    monkeypatch.setattr(ScatteredRows, "spread", lambda rows: spread.append(n_threads) or set_apart(rows))
     for n_threads in (1, 2):
         seen = []
         model = fs.SkipGram(
@@ -118,5 +138,7 @@ def test_a_model_is_in_order_when_others_look_at_it(rng):
             model.fit(sentences, callbacks=[lambda model, epoch, logs, seen=seen: seen.append(model.vectors.matrix)])
         begun.append([*seen, model.vectors.matrix])
     assert len(begun[1]) == 3
+    # For each epoch, and with two threads only.
+    assert spread == [2, 2]
     for one, other in zip(*begun):
         np.testing.assert_array_equal(one, other)
