@@ -21,7 +21,7 @@ __all__ = ["ScatteredRows", "compile_exchanges"]
 # The rows that are set apart: as many are half of what is drawn as samples of 29,090 words, and with all of them, or
 # twice as many, nothing more is gained.
 _MOST = 1024
-# Rows from one of them to the next. An odd number: eight rows of 128 dimensions are 4096 bytes, and they would all lie in
+# Rows from one of them to the next. An odd number: eight rows of 128 dimensions are 4096 bytes, and all would lie in
 # the same few sets of the caches (512 dimensions, two threads: skip-gram 1333 and 1270, CBOW 522 and 504 ns a centre).
 _APART = 9
 
