@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ def word2vec_train(
         Whether the contexts of a centre share its negatives, and they are taken from 40 to 100 times ``negative`` (at
         most 65,536; the wider the rows and the more negatives, the fewer) that were drawn for the 2,048 tokens around,
         whose rows so stay in the caches. False draws negatives for each pair of centre and context, as word2vec does: a
-        fifth of the speed, and no better scores, in the comparison with peers. With CBOW, False draws them for each
-        centre.
+        fifth to a third of the speed, and no better scores, in the comparison with peers. With CBOW, False draws them
+        for each centre.
     window : int
     shrink : bool
         Whether the reach is drawn from 1 to ``window`` for each centre (word2vec's way) or is always ``window``.
@@ -155,7 +156,7 @@ class Word2VecTraining:
         self._arrays = arrays
         self._options = options
         self._flags = flags
-        self._layout: tuple[Any, ...] = ()
+        self._layout: Any = None
         self.n_tokens = int(arrays[1].shape[0])
 
     def run(
@@ -170,9 +171,12 @@ class Word2VecTraining:
         if begin == end:
             return 0.0, 0, 0
         mode, ids, offsets, *rest = self._arrays
-        loss, centres, products = self._body.word2vec_train(
+        train = self._body.word2vec_train
+        if self._layout is not None:
+            train = partial(self._body.train_scattered, self._layout)
+        loss, centres, products = train(
             mode, ids, offsets, begin, end, *rest, *self._options, first_item, first, (last - first) / (end - begin),
-            *self._flags, *self._layout,
+            *self._flags,
         )  # fmt: skip
         return float(loss), int(centres), int(products)
 
@@ -185,7 +189,7 @@ class Word2VecTraining:
         nothing.
         """
         plan = getattr(self._body, "scatter_rows", None)
-        if plan is None or self._layout:
+        if plan is None or self._layout is not None:
             yield
             return
         _, _, _, _, _, _, weights, roots, _, _, inputs, outputs, _ = self._arrays
@@ -195,7 +199,7 @@ class Word2VecTraining:
             return
         try:
             layout.spread()
-            self._layout = (layout,)
+            self._layout = layout
             yield
         finally:
             try:
@@ -203,7 +207,7 @@ class Word2VecTraining:
             finally:
                 # Once more, should an interrupt have come before it began: of tables in order it changes nothing.
                 layout.restore()
-                self._layout = ()
+                self._layout = None
 
 
 def prepare_word2vec(

@@ -1116,9 +1116,20 @@ def scatter_rows(n_tokens, weights, roots, inputs, outputs, deterministic):
 
 def word2vec_train(
     mode, ids, offsets, begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs, frozen,
-    window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic, scattered=None,
+    window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic,
 ):  # fmt: skip
-    """Train; see the contract. ``scattered`` is what `scatter_rows` returned, if the tables are so now."""
+    """Train; see the contract."""
+    return train_scattered(
+        None, mode, ids, offsets, begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs,
+        frozen, window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic,
+    )  # fmt: skip
+
+
+def train_scattered(
+    scattered, mode, ids, offsets, begin, end, keep, thresholds, aliases, weights, roots, nodes, codes, inputs, outputs,
+    frozen, window, shrink, negative, key, first_item, rate, slope, with_loss, deterministic,
+):  # fmt: skip
+    """Train tables that are now as `scatter_rows` said, ``scattered``, or in order if that is None."""
     stride = inputs.shape[1]
     tree = bool(mode & TREE)
     longest = int(np.diff(roots).max(initial=1)) if tree else negative + 1
